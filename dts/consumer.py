@@ -1,0 +1,77 @@
+"""The devices that name reserved regions with ``memory-region``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dts.reach import Reach, Window, reach
+from dts.tree import Node, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A node with ``memory-region``.
+
+    :ivar path: of the node
+    :ivar regions: paths of the nodes it names, None for a phandle that no node has
+    :ivar available: whether its ``status`` enables it
+    :ivar reach: which memory its DMA reaches
+    """
+
+    path: str
+    regions: tuple[str | None, ...]
+    available: bool
+    reach: Reach
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The windows of its DMA, empty when no limit is known."""
+        return self.reach.windows
+
+    @property
+    def cpu_limit(self) -> int | None:
+        """Highest CPU address that it reaches, None when no limit is known."""
+        return self.reach.cpu_limit
+
+    @property
+    def dma_limit(self) -> int | None:
+        """Highest bus address that it reaches, None when no limit is known."""
+        return self.reach.dma_limit
+
+    @property
+    def iommu(self) -> bool:
+        """Whether an IOMMU stands between it and the memory, which lifts the limit."""
+        return self.reach.iommu
+
+
+def consumers(tree: Tree) -> dict[str, Consumer]:
+    """Every consumer of the tree by its path, in document order."""
+    users = [node for node in tree.walk() if "memory-region" in node.properties]
+    if not users:
+        return {}
+    phandles = tree.phandles()
+    out: dict[str, Consumer] = {}
+    for node in users:
+        path = node.path
+        if path not in out:
+            out[path] = Consumer(path, _targets(node, phandles), enabled(node), reach(tree, node, phandles))
+    return out
+
+
+def enabled(node: Node) -> bool:
+    """Whether the node and all above it are enabled, so that a driver may bind to it."""
+    at: Node | None = node
+    while at is not None:
+        if not at.available:
+            return False
+        at = at.parent
+    return True
+
+
+def _targets(node: Node, phandles: dict[int, Node]) -> tuple[str | None, ...]:
+    value = node.properties["memory-region"]
+    out: list[str | None] = []
+    for at in range(0, len(value) // 4 * 4, 4):
+        target = phandles.get(int.from_bytes(value[at : at + 4], "big"))
+        out.append(target.path if target is not None else None)
+    return tuple(out)

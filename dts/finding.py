@@ -1,0 +1,33 @@
+"""One thing to say about a devicetree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Severity(Enum):
+    """How grave a finding is. Only an error makes a tree fail."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule that a node breaks, or a fact worth knowing about it.
+
+    :ivar code: stable name of the rule, for filters and for ``gcma check --explain``
+    :ivar node: path of the node
+    :ivar property: the property at fault, None for the node itself
+    :ivar message: one sentence: what is expected, what is seen, what to do
+    :ivar kernel: the kernel function that decides, None when none does
+    """
+
+    code: str
+    severity: Severity
+    node: str
+    property: str | None
+    message: str
+    kernel: str | None

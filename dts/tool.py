@@ -1,0 +1,72 @@
+"""Outside tools (dtc, cpp, fdtoverlay) run with a deadline and bounded memory, without a shell."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import tempfile
+from collections.abc import Sequence
+
+from dts.error import SourceError, ToolError
+
+DEADLINE_S = 20.0
+MEMORY_BYTES = 512 << 20
+OUTPUT_BYTES = 256 << 20
+_PACKAGES = {"dtc": "device-tree-compiler", "fdtoverlay": "device-tree-compiler", "cpp": "cpp"}
+
+
+def run(command: Sequence[str], data: bytes, directory: str, name: str) -> bytes:
+    """What the tool prints for ``data`` on its standard input.
+
+    :param directory: where it runs: relative includes are found from there
+    :param name: the user's file, for messages
+    :raise SourceError: it refused the input; the message quotes its first complaint
+    :raise ToolError: it is not installed, or exceeded its time or memory
+    """
+    tool = command[0]
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.PIPE, cwd=directory or "."
+            )
+        except FileNotFoundError:
+            package = _PACKAGES.get(tool, tool)
+            raise ToolError(
+                f"{name}: {tool} is needed to read it and was not found; install the package {package}."
+            ) from None
+        _limit(process.pid)
+        try:
+            _, complaint = process.communicate(data, timeout=DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise ToolError(
+                f"{name}: {tool} was expected to end within {DEADLINE_S:.0f} s and did not; "
+                "look for an include of a pipe or a device."
+            ) from None
+        text = complaint.decode("utf-8", "replace")
+        if process.returncode < 0:
+            raise ToolError(
+                f"{name}: {tool} was ended by signal {-process.returncode}; its limits are "
+                f"{MEMORY_BYTES >> 20} MiB of memory and {OUTPUT_BYTES >> 20} MiB of output."
+            )
+        if process.returncode:
+            raise SourceError(f"{name}: {tool} refused it: {_first(text)}")
+        output.seek(0)
+        return output.read()
+
+
+def _limit(pid: int) -> None:
+    """Bound the memory and the output of a running child; one that has ended already needs no bound."""
+    for what, limit in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_FSIZE, OUTPUT_BYTES)):
+        try:
+            resource.prlimit(pid, what, (limit, limit))
+        except (ProcessLookupError, PermissionError):
+            return
+
+
+def _first(text: str) -> str:
+    """The first error of a tool's output, in one line; the tools print warnings before."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if "rror" in line] or lines
+    return (errors[0] if errors else "it gave no reason")[:400].rstrip(".") + "."

@@ -1,0 +1,75 @@
+"""The verdict on a devicetree: what each region and each of its users will get."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dts.assumptions import Arch, Assumptions
+from dts.consumer import Consumer, consumers
+from dts.finding import Finding, Severity
+from dts.range import Range
+from dts.region import Region
+from dts.reserved import declared_memory, scan
+from dts.tree import Tree
+
+MAX_OVERLAPS = 10_000
+"""Most pairs of overlapping regions that are listed: n regions can overlap in n squared pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What Linux makes of a tree.
+
+    :ivar arch: the architecture that was assumed
+    :ivar memory: RAM: as assumed, else as declared; empty when not known
+    :ivar memreserve: the entries of ``/memreserve/``
+    :ivar regions: by path, in document order
+    :ivar consumers: nodes with ``memory-region`` by path, in document order
+    :ivar overlaps: paths of each pair of regions that share memory, lower base first
+    :ivar findings: by place in the tree
+    """
+
+    arch: Arch
+    memory: tuple[Range, ...]
+    memreserve: tuple[Range, ...]
+    regions: dict[str, Region]
+    consumers: dict[str, Consumer]
+    overlaps: tuple[tuple[str, str], ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no finding is an error."""
+        return not any(finding.severity is Severity.ERROR for finding in self.findings)
+
+
+def examine(tree: Tree, assumptions: Assumptions | None = None) -> Verdict:
+    """Judge a tree as Linux 7.3 would, without running it."""
+    assumed = assumptions or Assumptions()
+    memory = declared_memory(tree) if assumed.memory is None else assumed.memory
+    regions = scan(tree, assumed, memory)
+    return Verdict(
+        arch=assumed.arch_for(tree),
+        memory=memory,
+        memreserve=tree.memreserve,
+        regions=regions,
+        consumers=consumers(tree),
+        overlaps=tuple((first.path, second.path) for first, second in overlapping(regions.values())),
+        findings=(),
+    )
+
+
+def overlapping(regions: Iterable[Region]) -> list[tuple[Region, Region]]:
+    """All pairs of enabled regions that share memory, not only neighbours as the kernel compares."""
+    placed = [(region.range, region) for region in regions if region.available and region.range is not None]
+    placed = sorted(((place, region) for place, region in placed if place.size), key=lambda item: item[0])
+    out: list[tuple[Region, Region]] = []
+    open_regions: list[tuple[Range, Region]] = []
+    for place, region in placed:
+        open_regions = [item for item in open_regions if item[0].end > place.base]
+        out += [(other, region) for _, other in open_regions[: MAX_OVERLAPS - len(out)]]
+        open_regions.append((place, region))
+        if len(out) >= MAX_OVERLAPS:
+            break
+    return out
