@@ -1,0 +1,178 @@
+"""The bytes of physical memory, page by page.
+
+A `PhysicalMemory` is a view: of ordinary memory in unit tests, of the guest's RAM file on the board. It
+copies; it decides nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from allocator.compiled import Longs
+from allocator.error import PageError
+
+__all__ = ["PAGE_SHIFT", "PAGE_SIZE", "PageBytes", "PhysicalMemory"]
+
+PAGE_SHIFT: Final = 12
+PAGE_SIZE: Final = 1 << PAGE_SHIFT
+
+RUN: Final = 8
+"""Runs of neighbouring pages shorter than this, on average, are copied as scattered pages: one call for
+all.
+"""
+
+PageBytes = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
+"""Bytes of whole pages, contiguous."""
+
+
+class PhysicalMemory:
+    """Physical memory from `base` on.
+
+    ram    uint8, one dimension, contiguous, a whole number of pages; it is used in place
+    base   physical address of `ram[0]` in bytes
+
+    Raises PageError when `ram` or `base` is not made of whole pages.
+    """
+
+    __slots__ = ("_bytes", "_words", "base_pfn", "count", "ram")
+
+    def __init__(self, ram: npt.NDArray[np.uint8], base: int = 0) -> None:
+        # A subclass such as numpy.memmap pays its Python hooks on every slice.
+        ram = np.asarray(ram)
+        if ram.dtype != np.uint8 or ram.ndim != 1 or not ram.flags.c_contiguous:
+            raise PageError(f"memory must be one row of bytes, got {ram.dtype} of shape {ram.shape}")
+        if base % PAGE_SIZE or ram.size % PAGE_SIZE:
+            raise PageError(
+                f"memory at {base:#x} of {ram.size:#x} bytes is not made of whole pages "
+                f"of {PAGE_SIZE} bytes: align both"
+            )
+        self.ram = ram
+        self.base_pfn = base >> PAGE_SHIFT
+        self.count = ram.size >> PAGE_SHIFT
+        self._bytes = ram.data
+        # Copies of 64-bit words are twice as fast as copies of bytes where numpy gathers rows.
+        self._words = ram.view(np.uint64).reshape(-1, PAGE_SIZE // 8)
+
+    @property
+    def end_pfn(self) -> int:
+        """The first page behind this memory."""
+        return self.base_pfn + self.count
+
+    def holds(self, pfn: int, count: int = 1) -> bool:
+        """Whether pages [pfn, pfn + count) are all here."""
+        return self.base_pfn <= pfn and count >= 0 and pfn + count <= self.end_pfn
+
+    def view(self, pfn: int, count: int = 1) -> npt.NDArray[np.uint8]:
+        """The bytes of pages [pfn, pfn + count), in place.
+
+        Raises PageError when they are not all here.
+        """
+        if not self.holds(pfn, count):
+            raise PageError(
+                f"pages [{pfn:#x}, {pfn + count:#x}) lie outside memory, "
+                f"which has pages [{self.base_pfn:#x}, {self.end_pfn:#x})"
+            )
+        start = (pfn - self.base_pfn) << PAGE_SHIFT
+        return self.ram[start : start + (count << PAGE_SHIFT)]
+
+    def write(self, pfn: int, data: PageBytes) -> None:
+        """Copy one page in. The caller has checked that `pfn` is here.
+
+        Raises PageError when `data` is not one page of bytes.
+        """
+        start = (pfn - self.base_pfn) << PAGE_SHIFT
+        try:
+            # numpy's stubs declare the buffer protocol from Python 3.12 on only.
+            self._bytes[start : start + PAGE_SIZE] = data  # type: ignore[assignment]
+        except (ValueError, TypeError) as error:
+            raise PageError(f"page data must be {PAGE_SIZE} contiguous bytes: {error}") from error
+
+    def read(self, pfn: int, out: bytearray | memoryview | npt.NDArray[np.uint8]) -> None:
+        """Copy one page out. The caller has checked that `pfn` is here.
+
+        Raises PageError when `out` is not one writable page.
+        """
+        start = (pfn - self.base_pfn) << PAGE_SHIFT
+        try:
+            memoryview(out)[:] = self._bytes[start : start + PAGE_SIZE]  # type: ignore[arg-type]
+        except (ValueError, TypeError) as error:
+            raise PageError(f"a page is read into {PAGE_SIZE} contiguous writable bytes: {error}") from error
+
+    def write_pages(self, pfns: Longs, data: npt.NDArray[np.uint8]) -> None:
+        """Copy page `i` of `data` to `pfns[i]`; a negative pfn is left out, the last of equal ones wins.
+
+        Raises PageError when `data` is not one page for each pfn, or a pfn lies outside.
+        """
+        source = _rows(data, len(pfns))
+        at, rows = self._present(pfns)
+        runs = _runs(at, rows)
+        for first, row, length, step in runs:
+            self._words[_slice(row, length, step)] = source[first : first + length]
+        if not runs:
+            self._words[rows] = source if len(at) == len(pfns) else source[at]
+
+    def read_pages(self, pfns: Longs, out: npt.NDArray[np.uint8]) -> None:
+        """Copy the page at `pfns[i]` to page `i` of `out`; a negative pfn leaves its page of `out` as it is.
+
+        Raises PageError when `out` is not one page for each pfn, or a pfn lies outside.
+        """
+        target = _rows(out, len(pfns))
+        at, rows = self._present(pfns)
+        runs = _runs(at, rows)
+        for first, row, length, step in runs:
+            target[first : first + length] = self._words[_slice(row, length, step)]
+        if runs:
+            return
+        if len(at) == len(pfns):
+            # The bounds are checked above; mode="raise" would copy through a buffer.
+            np.take(self._words, rows, axis=0, out=target, mode="clip")
+        else:
+            target[at] = self._words[rows]
+
+    def _present(self, pfns: Longs) -> tuple[Longs, Longs]:
+        """Which of `pfns` are not negative, and their rows of memory."""
+        at = np.flatnonzero(pfns >= 0)
+        rows = pfns[at] - self.base_pfn
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < self.count:
+            raise PageError(
+                f"pfns from {int(rows.min()) + self.base_pfn:#x} to {int(rows.max()) + self.base_pfn:#x} "
+                f"lie outside memory, which has pages [{self.base_pfn:#x}, {self.end_pfn:#x})"
+            )
+        return at, rows
+
+
+def _rows(data: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint64]:
+    """`data` as one row of 64-bit words for each page, in place."""
+    if data.dtype != np.uint8 or not data.flags.c_contiguous or data.size != count * PAGE_SIZE:
+        raise PageError(
+            f"{count} pages are {count * PAGE_SIZE} contiguous bytes, "
+            f"got shape {data.shape} of {data.dtype}: pass a whole array"
+        )
+    return data.reshape(-1).view(np.uint64).reshape(count, PAGE_SIZE // 8)
+
+
+def _runs(at: Longs, rows: Longs) -> list[tuple[int, int, int, int]]:
+    """Cut the pages into runs of neighbours: (first position, first row, length, step of 1 or -1).
+
+    Empty when the pages are too scattered for that to pay.
+    """
+    if len(rows) < 2:
+        return []
+    steps = np.diff(rows)
+    step = -1 if steps[0] == -1 else 1
+    ends = np.flatnonzero((steps != step) | (np.diff(at) != 1)) + 1
+    if len(ends) > len(rows) // RUN:
+        return []
+    edges = [0, *ends.tolist(), len(rows)]
+    return [
+        (int(at[start]), int(rows[start]), stop - start, step) for start, stop in itertools.pairwise(edges)
+    ]
+
+
+def _slice(row: int, length: int, step: int) -> slice:
+    end = row + step * length
+    return slice(row, end if end >= 0 else None, step)
