@@ -1,2 +1,112 @@
-def main() -> int:
-    return 0
+"""The command line: one verb, its options, an exit status.
+
+Exit status: 0 good, 1 the subject failed (findings, a failed test, a counter-example),
+2 usage, unreadable input or a missing tool. A command's module is imported only when the
+command is named, so that ``gcma --help`` starts fast.
+"""
+
+import argparse
+import contextlib
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from gcma import __version__
+
+COMMANDS: Final = {
+    "check": "say what Linux makes of the reserved memory of a devicetree",
+    "test": "boot an emulated board and run the DMA device tests",
+    "boot": "boot an emulated board and attach its console",
+    "replay": "run a recorded or generated workload against the allocators, side by side",
+    "size": "how large must the area be; what does each size cost and gain",
+    "prove": "can any order of the declared buffers fail? certificate or counter-example",
+    "explore": "search for a shortest sequence of operations that breaks a revision",
+}
+
+EPILOG: Final = """\
+examples:
+  gcma check dts/boards/rpi-4-b.dts        what will the kernel make of it?
+  gcma test dts/boards/rpi-4-b.dts         boot it, verify every byte of DMA
+  gcma COMMAND --help                      options and examples of a command
+
+exit status: 0 good, 1 the subject failed, 2 usage, unreadable input or a missing tool
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(words)
+    except KeyboardInterrupt:
+        print("gcma: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # whoever read our output has left; nothing more to say, not even at exit
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _run(words: list[str]) -> int:
+    command = next((word for word in words if not word.startswith("-")), None)
+    parser = _parser(command)
+    options = parser.parse_args(words)
+    if options.command is None:
+        parser.print_help()
+        return 2
+    try:
+        status: int = options.run(options)
+        return status
+    except Exception as error:
+        if not isinstance(error, (*_known_errors(), OSError)):
+            raise
+        print(f"gcma {command}: {_sentence(error)}", file=sys.stderr)
+        return 2
+
+
+def _parser(command: str | None) -> argparse.ArgumentParser:
+    """The parser; only the named command gets its options."""
+    parser = argparse.ArgumentParser(
+        prog="gcma",
+        description="Executable specification and test bench of guaranteed CMA.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"gcma {__version__}")
+    parsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, text in COMMANDS.items():
+        if name != command:
+            parsers.add_parser(name, help=text)
+            continue
+        module = importlib.import_module(f"gcma.{name}")
+        sub = parsers.add_parser(
+            name,
+            help=text,
+            description=module.DESCRIPTION,
+            epilog=module.EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        module.add_arguments(sub)
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+def _known_errors() -> tuple[type[Exception], ...]:
+    """The base errors of the packages that are loaded; others cannot have been raised."""
+    names = {"dts": "DtsError", "allocator": "AllocatorError", "board": "BoardError", "guest": "GuestError"}
+    return tuple(
+        getattr(sys.modules[package], name) for package, name in names.items() if package in sys.modules
+    )
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    evidence = getattr(error, "evidence", None)
+    return evidence() if callable(evidence) else str(error)

@@ -1,0 +1,257 @@
+"""A booted board: QEMU with the firmware in it, and the host's half of everything."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allocator import PhysicalMemory, from_tree
+from board import screen
+from board.camera import Camera
+from board.console import Console
+from board.doorbell import Doorbell
+from board.error import DeadlineError, DiedError, LaunchError, LostBoardError, ProtocolError
+from board.machine import DOORBELL, require_qemu
+from board.monitor import Monitor
+from board.plan import Plan
+from board.process import Qemu
+from board.services import Services, Tally
+from board.v3d import V3d
+from dts import Range
+from guest.build import firmware
+from guest.protocol import Case, Directive, Outcome
+
+BOOT_SECONDS: Final = 30.0
+IDLE_SPINS: Final = 2000
+"""Polls before the host starts to sleep between them: about 0.2 ms, longer than a DMA test's own work."""
+SLEEP_SECONDS: Final = 50e-6
+CHORE_SECONDS: Final = 2e-3
+"""How often the serial line, QEMU's health and the deadline are looked at."""
+
+
+class State(Enum):
+    """What a board is doing. LOST: only :meth:`Board.close` is left."""
+
+    OFF = "off"
+    IDLE = "idle"
+    RUNNING = "running"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a case ended on the board."""
+
+    outcome: Outcome
+    seconds: float
+    bytes_verified: int
+    message: str
+
+
+class Board:
+    """One emulated board, from power-on to power-off. Use it as a context manager.
+
+    :param tally: counts on over several boards of one run
+    :param report: where screen pictures are saved; None keeps none
+
+    :ivar state: see :class:`State`
+    :ivar boot_seconds: from starting QEMU to the firmware's first request
+    """
+
+    def __init__(self, plan: Plan, *, tally: Tally | None = None, report: Path | None = None) -> None:
+        self.plan = plan
+        self.tally = tally if tally is not None else Tally()
+        self.state = State.OFF
+        self.boot_seconds = 0.0
+        self._report = report
+        self._case: Case | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Power on, and wait until the firmware has read its tree.
+
+        :raise MachineError: QEMU is missing or too old
+        :raise guest.GuestError: the firmware cannot be built
+        :raise LaunchError: QEMU ended, or the firmware did not speak
+        :raise ProtocolError: the firmware read another pool out of the tree than the host
+        """
+        if self.state is not State.OFF:
+            raise RuntimeError(f"start() needs a board that is off; this one is {self.state.value}")
+        require_qemu(self.plan.machine)
+        image = firmware()
+        began = time.monotonic()
+        self._qemu = Qemu(self.plan.machine, image, self.plan.blob)
+        self.state = State.IDLE
+        try:
+            self._connect()
+            self._serve(lambda: self._services.hello is not None, BOOT_SECONDS, "boot")
+        except LostBoardError as error:
+            self.close()
+            raise LaunchError(
+                f"the board did not come up: {error}",
+                command=error.command,
+                serial=error.serial,
+                stderr=error.stderr,
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+        self.boot_seconds = time.monotonic() - began
+        self._agree()
+
+    def _connect(self) -> None:
+        ram = self._qemu.ram
+        self.console = Console(self._qemu.serial)
+        self.monitor = Monitor(self._qemu.monitor)
+        page = ram[DOORBELL.base : DOORBELL.end]
+        self._doorbell = Doorbell(page)
+        self.model = from_tree(self.plan.tree, self.plan.verdict, PhysicalMemory(ram))
+        self._services = Services(self.plan, self.model, ram, self.tally, self._pixels)
+        objection = self._services.territory.objection
+        v3d = self.plan.devices.get("v3d")
+        self._camera = Camera(page, ram, objection)
+        self._v3d = V3d(page, ram, objection, mmu=v3d is not None and self.model.device(v3d).reach.iommu)
+
+    def _agree(self) -> None:
+        """Both sides must have read the same pool out of the tree."""
+        assert self._services.hello is not None
+        seen = Range(*self._services.hello[4:6])
+        if seen != self.plan.place:
+            error = self._lost(
+                ProtocolError,
+                f"the firmware read the pool at {seen} out of its tree, the host computed {self.plan.place}",
+            )
+            self.close()
+            raise error
+
+    def run(self, case: Case) -> Verdict:
+        """Have the firmware run a case.
+
+        :raise DiedError: QEMU ended meanwhile
+        :raise DeadlineError: no report within the case's deadline
+        """
+        if self.state is not State.IDLE:
+            raise RuntimeError(f"run() needs an idle board; this one is {self.state.value}")
+        self.state, self._case = State.RUNNING, case
+        began = time.monotonic()
+        self._services.next = case.number
+        self._serve(lambda: self._services.report is not None, case.deadline, case.id)
+        seconds = time.monotonic() - began
+        report, self._services.report = self._services.report, None
+        assert report is not None
+        self.state = State.IDLE
+        left = self._services.release_all()
+        outcome, message = report.outcome, report.message
+        if left and outcome is Outcome.PASSED:
+            outcome, message = Outcome.FAILED, f"{left} buffers were not released"
+        refusals = [r for r in (self._camera.refusal, self._v3d.refusal) if r]
+        if outcome is not Outcome.PASSED and refusals:
+            message += f" (device: {'; '.join(refusals)})"
+        self._camera.refusal = self._v3d.refusal = ""
+        return Verdict(outcome, seconds, report.bytes_verified, message)
+
+    def attach(self, seconds: float, step: Callable[[], bool]) -> None:
+        """Give the serial line to ``step``, called over and over until it says True or the firmware halts.
+
+        :raise DiedError: QEMU ended meanwhile
+        :raise DeadlineError: it went on for longer than ``seconds``
+        """
+        self._services.next = Directive.CONSOLE
+        self._serve(step, seconds, "console")
+
+    @property
+    def halted(self) -> bool:
+        """Whether the firmware has left its console and waits for a case."""
+        return self._services.running == Directive.CONSOLE and self._waiting
+
+    def serial(self) -> str:
+        """What was kept of the serial line."""
+        self.console.drain()
+        return self.console.text()
+
+    @property
+    def command(self) -> str:
+        """QEMU's command line."""
+        return self._qemu.command_text()
+
+    @property
+    def qemu_pid(self) -> int | None:
+        """QEMU's process number, for those who want to kill it."""
+        return self._qemu.pid
+
+    def close(self) -> None:
+        """Power off. Nothing is left: no process, no file, no socket."""
+        if self.state is State.OFF:
+            return
+        self.state = State.OFF
+        if hasattr(self, "monitor"):
+            self.monitor.close()
+        for name in ("_services", "_camera", "_v3d", "_doorbell", "model"):
+            self.__dict__.pop(name, None)  # they view the guest's RAM
+        self._qemu.close()
+
+    # ---- the loop
+
+    def _serve(self, done: Callable[[], bool], seconds: float, what: str) -> None:
+        """Answer the guest and step the devices until done, dead or late."""
+        deadline = time.monotonic() + seconds
+        chores = 0.0
+        idle = 0
+        self._waiting = False
+        while not done():
+            busy = self._answer()
+            busy |= self._camera.step()
+            busy |= self._v3d.step()
+            if busy:
+                idle = 0
+                continue
+            idle += 1
+            if idle > IDLE_SPINS:
+                time.sleep(SLEEP_SECONDS)
+            elif idle % 64:
+                continue
+            now = time.monotonic()
+            if now < chores:
+                continue
+            chores = now + CHORE_SECONDS
+            self.console.drain()
+            ending = self._qemu.ending()
+            if ending:
+                raise self._lost(DiedError, f"{what}: QEMU ended ({ending})")
+            if now > deadline:
+                self._qemu.kill()
+                raise self._lost(DeadlineError, f"{what}: no answer within {seconds:g} s; QEMU was killed")
+
+    def _answer(self) -> bool:
+        request = self._doorbell.poll()
+        if request is None:
+            return False
+        reply = self._services.handle(request)
+        if reply is None:
+            self._waiting = True
+            return False
+        self._waiting = False
+        self._doorbell.answer(request, reply)
+        return True
+
+    def _lost(self, kind: type[LostBoardError], message: str) -> LostBoardError:
+        self.state = State.LOST
+        self.console.drain()
+        return kind(message, command=self.command, serial=self.console.tail(), stderr=self._qemu.stderr())
+
+    def _pixels(self) -> NDArray[np.uint8]:
+        png = screen.screenshot(self._qemu, self.monitor)
+        if self._report is not None and self._case is not None:
+            screen.save(png, self._report, f"{self._case.id}.png")
+        return screen.pixels(png)

@@ -1,0 +1,58 @@
+"""QEMU's command line as a value: it can be printed, tested and pasted; it starts nothing."""
+
+import shlex
+from dataclasses import dataclass
+
+from board.machine import QEMU, Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where QEMU meets its host: file names, and options of two socket chardevs."""
+
+    ram: str
+    blob: str
+    serial: str
+    monitor: str
+
+
+PASTABLE = Endpoints(
+    ram="gcma.ram",
+    blob="gcma.dtb",
+    serial="path=gcma.serial,server=on,wait=off",
+    monitor="path=gcma.qmp,server=on,wait=off",
+)
+"""Files and sockets in the current folder, for a command line to paste."""
+
+
+def command_line(machine: Machine, image: str, endpoints: Endpoints) -> list[str]:
+    """The command that boots ``image`` on the machine, RAM shared with the host.
+
+    A file offset is a guest physical address: neither machine has a hole in its RAM.
+    """
+    megabytes = f"{machine.ram_bytes >> 20}M"
+    return [
+        QEMU,
+        "-nodefaults",
+        "-no-user-config",
+        "-M", f"{machine.name},memory-backend=ram",
+        "-m", megabytes,
+        "-object", f"memory-backend-file,id=ram,size={megabytes},mem-path={_comma(endpoints.ram)},share=on",
+        "-display", "none",
+        "-chardev", f"socket,id=serial,{endpoints.serial}",
+        "-serial", "chardev:serial",
+        "-chardev", f"socket,id=monitor,{endpoints.monitor}",
+        "-mon", "chardev=monitor,mode=control",
+        "-kernel", image,
+        "-dtb", endpoints.blob,
+    ]  # fmt: skip
+
+
+def _comma(value: str) -> str:
+    """QEMU's option lists end a value at a comma; a doubled one stands for itself."""
+    return value.replace(",", ",,")
+
+
+def as_text(command: list[str]) -> str:
+    """The command as one line for a shell."""
+    return shlex.join(command)

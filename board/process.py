@@ -1,0 +1,150 @@
+"""QEMU as a child process that leaves nothing behind, however anybody ends.
+
+RAM, devicetree and screen are anonymous memory, serial line and QMP are unnamed unix
+socket pairs; QEMU inherits the descriptors. They go with the last process that holds
+them, so no file and no socket can be left over, and nobody else can connect.
+"""
+
+import contextlib
+import mmap
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from board.command import Endpoints, as_text, command_line
+from board.error import LaunchError
+from board.machine import Machine
+
+TERM_SECONDS: Final = 0.5
+KILL_SECONDS: Final = 10.0
+STDERR_BYTES: Final = 4096
+
+
+class Qemu:
+    """A running QEMU, its RAM and its two lines.
+
+    :ivar ram: the guest's physical memory, one byte an element, shared with it
+    :ivar serial: our end of the serial line
+    :ivar monitor: our end of QMP
+    :ivar screen: descriptor of a file for screen dumps, which QEMU knows as ``screen_path``
+    """
+
+    def __init__(self, machine: Machine, image: Path, blob: bytes) -> None:
+        self._stack = contextlib.ExitStack()
+        try:
+            self._start(machine, image, blob)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, machine: Machine, image: Path, blob: bytes) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        ram = self._memory("gcma-ram", machine.ram_bytes)
+        tree = self._memory("gcma-dtb", len(blob))
+        os.pwrite(tree, blob, 0)
+        self.screen = self._memory("gcma-screen", 0)
+        self.serial, serial = self._pair()
+        self.monitor, monitor = self._pair()
+        self._map = self._stack.enter_context(contextlib.closing(mmap.mmap(ram, machine.ram_bytes)))
+        self.ram: NDArray[np.uint8] = np.frombuffer(self._map, dtype=np.uint8)
+        self._stderr = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  the stack closes it
+        self.command = command_line(
+            machine,
+            str(image),
+            Endpoints(
+                ram=f"/dev/fd/{ram}",
+                blob=f"/dev/fd/{tree}",
+                serial=f"fd={serial.fileno()}",
+                monitor=f"fd={monitor.fileno()}",
+            ),
+        )
+        # QEMU is to die with us even if we are killed; setpriv is part of util-linux
+        setpriv = shutil.which("setpriv")
+        prefix = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+        try:
+            self._process = subprocess.Popen(
+                [*prefix, *self.command],
+                stdin=subprocess.DEVNULL,
+                stdout=self._stderr,
+                stderr=self._stderr,
+                pass_fds=(ram, tree, self.screen, serial.fileno(), monitor.fileno()),
+                start_new_session=True,  # Ctrl-C is ours to handle
+            )
+        except OSError as error:
+            raise LaunchError(f"QEMU does not start: {error}", command=shlex.join(self.command)) from error
+        # QEMU has its own copies; with ours open, its end of the lines would never read as closed
+        serial.close()
+        monitor.close()
+
+    def _memory(self, name: str, size: int) -> int:
+        descriptor = os.memfd_create(name)
+        self._stack.callback(os.close, descriptor)
+        os.ftruncate(descriptor, size)
+        return descriptor
+
+    def _pair(self) -> tuple[socket.socket, socket.socket]:
+        ours, theirs = socket.socketpair()
+        self._stack.enter_context(ours)
+        self._stack.enter_context(theirs)
+        return ours, theirs
+
+    @property
+    def screen_path(self) -> str:
+        """The screen file's name inside QEMU."""
+        return f"/dev/fd/{self.screen}"
+
+    @property
+    def pid(self) -> int | None:
+        """QEMU's process number."""
+        return self._process.pid if self._process else None
+
+    def ending(self) -> str | None:
+        """How QEMU ended, in words; None while it runs."""
+        status = self._process.poll() if self._process else 0
+        if status is None:
+            return None
+        return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+
+    def stderr(self) -> str:
+        """The end of what QEMU wrote on its standard error."""
+        size = os.fstat(self._stderr.fileno()).st_size
+        text = os.pread(self._stderr.fileno(), STDERR_BYTES, max(0, size - STDERR_BYTES))
+        return text.decode(errors="replace")
+
+    def command_text(self) -> str:
+        """The command line, for a person."""
+        return as_text(self.command)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait. A DMA that never ends makes QEMU deaf to everything else."""
+        if self._process and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(KILL_SECONDS)
+
+    def close(self) -> None:
+        """End QEMU and free all it had."""
+        if self._process and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(TERM_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        if "ram" in self.__dict__:
+            del self.ram
+        with contextlib.suppress(BufferError):  # a view of RAM is still in use: it goes with that
+            self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

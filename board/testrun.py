@@ -1,0 +1,162 @@
+"""Runs device tests one after another, on a fresh board after each that was lost."""
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from board.board import Board
+from board.error import BoardError, EvidenceError, LaunchError, LostBoardError
+from board.plan import Plan
+from board.services import Tally
+from board.variant import VARIANTS, Variant, refusal
+from guest.protocol import CASES, Case, Outcome
+
+
+class Result(Enum):
+    """How a test ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """One test's end.
+
+    :ivar evidence: what was known when a board was lost: serial tail, stderr, command line
+    """
+
+    id: str
+    device: str
+    title: str
+    result: Result
+    seconds: float
+    bytes_verified: int
+    message: str
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A test to run: a case of the firmware, or a variant of the board that must be refused."""
+
+    subject: Case | Variant
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self.subject.id
+
+    @property
+    def title(self) -> str:
+        """What it shows, in a few words."""
+        return self.subject.title
+
+    @property
+    def device(self) -> str:
+        """The device it is about."""
+        return self.subject.device if isinstance(self.subject, Case) else "devicetree"
+
+
+ALL_TESTS = tuple(Test(subject) for subject in (*CASES, *VARIANTS))
+
+
+class TestRun:
+    """A run of tests on a plan's board.
+
+    :ivar tally: what was done for the guest, over all boards of the run
+    :ivar serial: what was kept of the serial lines
+    :ivar command: QEMU's command line; empty before the first board
+    :ivar boots: how long each board took from power-on to the firmware's first request, seconds
+    """
+
+    def __init__(self, plan: Plan, report: Path | None = None) -> None:
+        self.plan = plan
+        self.tally = Tally()
+        self.serial = ""
+        self.command = ""
+        self.boots: list[float] = []
+        self._report = report
+        self._board: Board | None = None
+
+    def run(self, tests: list[Test], started: Callable[[Test], None]) -> Generator[TestResult]:
+        """Run the tests; one result each. Close the iterator to stop early.
+
+        :raise LaunchError: the first board does not come up
+        """
+        try:
+            for test in tests:
+                started(test)
+                if isinstance(test.subject, Variant):
+                    yield self._variant(test, test.subject)
+                else:
+                    yield self._case(test, test.subject)
+        finally:
+            self._power_off()
+
+    def _variant(self, test: Test, variant: Variant) -> TestResult:
+        began = time.monotonic()
+        try:
+            result, message = Result.PASSED, refusal(self.plan, variant)
+        except BoardError as error:
+            result, message = Result.FAILED, str(error)
+        return TestResult(test.id, test.device, test.title, result, time.monotonic() - began, 0, message)
+
+    def _case(self, test: Test, case: Case) -> TestResult:
+        began = time.monotonic()
+
+        def ended(result: Result, message: str, verified: int = 0, evidence: str = "") -> TestResult:
+            seconds = time.monotonic() - began
+            return TestResult(test.id, test.device, test.title, result, seconds, verified, message, evidence)
+
+        missing = self._missing(case)
+        if missing:
+            return ended(Result.SKIPPED, missing)
+        try:
+            board = self._running_board()
+            began = time.monotonic()
+            verdict = board.run(case)
+        except LaunchError as error:
+            if not self.boots:
+                raise
+            return ended(Result.FAILED, str(error), evidence=error.evidence())
+        except LostBoardError as error:
+            self._power_off()
+            return ended(Result.FAILED, str(error), evidence=error.evidence())
+        if verdict.outcome is Outcome.FAULT:
+            tail = EvidenceError(verdict.message, command=board.command, serial=board.serial()).evidence()
+            self._power_off()  # memory may be in any state
+            return ended(Result.FAILED, verdict.message, verdict.bytes_verified, tail)
+        results = {Outcome.PASSED: Result.PASSED, Outcome.SKIPPED: Result.SKIPPED}
+        return ended(results.get(verdict.outcome, Result.FAILED), verdict.message, verdict.bytes_verified)
+
+    def _missing(self, case: Case) -> str | None:
+        missing = [name for name in case.needs if name not in self.plan.devices]
+        if missing:
+            return f"the tree has no {' and no '.join(missing)}"
+        if case.high_memory and self.plan.high_memory is None:
+            return f"{self.plan.machine.name} has no memory above 1 GiB"
+        return None
+
+    def _running_board(self) -> Board:
+        if self._board is None:
+            board = Board(self.plan, tally=self.tally, report=self._report)
+            board.start()
+            self._board = board
+            self.boots.append(board.boot_seconds)
+            self.command = board.command
+        return self._board
+
+    @property
+    def qemu_pid(self) -> int | None:
+        """The process number of the QEMU that runs now."""
+        return self._board.qemu_pid if self._board else None
+
+    def _power_off(self) -> None:
+        if self._board is not None:
+            self.serial += self._board.serial()
+            self._board.close()
+            self._board = None

@@ -1,0 +1,7 @@
+"""``python -m gcma``."""
+
+import sys
+
+from gcma.cli import main
+
+sys.exit(main())

@@ -1,0 +1,132 @@
+"""``gcma test``: boot a board and run the DMA device tests."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from board import Plan, Test
+
+DESCRIPTION = """\
+Boot the emulated board that a devicetree describes and run the device tests: camera,
+display, DMA, codec and 3D buffers out of the guaranteed pool while file pages fill the
+rest of it. The firmware and the host both verify the bytes."""
+EPILOG = """\
+examples:
+  gcma test dts/boards/rpi-4-b.dts
+  gcma test my.dts -k 'camera or display' --report out/
+  gcma test my.dts --json results.json --junit results.xml
+  gcma test my.dts --dry-run               print QEMU's command line
+
+The report folder holds the screen's picture, the table as SVG, results.json, junit.xml,
+the serial log and QEMU's command line.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``gcma test``."""
+    parser.add_argument("board", metavar="BOARD.dts", help="devicetree of the board, .dts or .dtb")
+    parser.add_argument(
+        "-k", metavar="EXPR", help="only tests whose id matches: words with and, or, not, ( )"
+    )
+    parser.add_argument("-x", "--exitfirst", action="store_true", help="stop at the first failed test")
+    parser.add_argument("--list", action="store_true", help="list the tests and stop")
+    parser.add_argument("--json", metavar="FILE", help="write results as JSON; - prints them alone on stdout")
+    parser.add_argument("--junit", metavar="FILE", help="write results as JUnit XML")
+    parser.add_argument("--report", metavar="DIR", help="write a report folder")
+    parser.add_argument("--dry-run", action="store_true", help="print QEMU's command line and start nothing")
+    parser.add_argument("--no-color", action="store_true", help="no colours, also on a terminal")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run ``gcma test``."""
+    from gcma.select import ExpressionError
+
+    try:
+        tests = _selected(options.k)
+    except ExpressionError as error:
+        print(f"gcma test: {error}", file=sys.stderr)
+        return 2
+    if not tests:
+        print(f"gcma test: -k {options.k!r} matches no test; --list shows them", file=sys.stderr)
+        return 2
+    if options.list:
+        for test in tests:
+            print(f"{test.id:<26}{test.device:<12}{test.title}")
+        return 0
+
+    from board import load_plan
+
+    plan = load_plan(options.board)
+    if options.dry_run:
+        _dry_run(plan)
+        return 0
+    return _run(plan, tests, options)
+
+
+def _selected(expression: str | None) -> "list[Test]":
+    from board import ALL_TESTS
+    from gcma.select import matcher
+
+    matches = matcher(expression) if expression is not None else lambda _: True
+    # a hidden case breaks something on purpose: only its full name runs it
+    return [
+        test
+        for test in ALL_TESTS
+        if (expression == test.id if getattr(test.subject, "hidden", False) else matches(test.id))
+    ]
+
+
+def _dry_run(plan: "Plan") -> None:
+    from board.command import PASTABLE, as_text, command_line
+    from guest.build import firmware
+
+    print(as_text(command_line(plan.machine, str(firmware()), PASTABLE)))
+    print(
+        f"dry run: nothing was started; gcma.dtb is the compiled tree with /chosen extended, "
+        f"gcma.ram a file of {plan.machine.ram_bytes >> 20} MiB; the pool would lie at {plan.place}",
+        file=sys.stderr,
+    )
+
+
+def _run(plan: "Plan", tests: "list[Test]", options: argparse.Namespace) -> int:
+    from board import Result, TestRun
+    from board.machine import qemu_version
+    from gcma.results import RunResults, write_text
+    from gcma.table import Table
+
+    folder = Path(options.report) if options.report else None
+    began = time.monotonic()
+    test_run = TestRun(plan, folder)
+    results = []
+    color = not options.no_color and sys.stdout.isatty()
+    with Table(plan, tests, None if options.json == "-" else sys.stdout, color=color) as table:
+        ongoing = test_run.run(tests, table.started)
+        for result in ongoing:
+            results.append(result)
+            table.ended(result)
+            if options.exitfirst and result.result is Result.FAILED:
+                break
+        ongoing.close()
+    done = RunResults(
+        plan=plan,
+        qemu=".".join(map(str, qemu_version())),
+        seconds=time.monotonic() - began,
+        tests=tuple(results),
+        tally=test_run.tally,
+        command=test_run.command,
+        serial=test_run.serial,
+    )
+    table.summary(done)
+    if options.json:
+        write_text(done.as_json(), options.json)
+    if options.junit:
+        write_text(done.as_junit(), options.junit)
+    if folder is not None:
+        done.write_folder(folder)
+        table.save_picture(folder / "table.svg")
+        if options.json != "-":
+            print(f"report: {folder}/")
+    return 1 if done.failed else 0
