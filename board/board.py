@@ -10,7 +10,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator import PhysicalMemory, from_tree
+from allocator import ContiguousArea, PhysicalMemory, from_tree
 from board import screen
 from board.camera import Camera
 from board.console import Console
@@ -30,6 +30,7 @@ BOOT_SECONDS: Final = 30.0
 IDLE_SPINS: Final = 2000
 """Polls before the host starts to sleep between them: about 0.2 ms, longer than a DMA test's own work."""
 SLEEP_SECONDS: Final = 50e-6
+WATCH_SECONDS: Final = 0.05
 CHORE_SECONDS: Final = 2e-3
 """How often the serial line, QEMU's health and the deadline are looked at."""
 
@@ -58,17 +59,26 @@ class Board:
 
     :param tally: counts on over several boards of one run
     :param report: where screen pictures are saved; None keeps none
+    :param watch: called with the pool's area now and then while the board runs
 
     :ivar state: see :class:`State`
     :ivar boot_seconds: from starting QEMU to the firmware's first request
     """
 
-    def __init__(self, plan: Plan, *, tally: Tally | None = None, report: Path | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        tally: Tally | None = None,
+        report: Path | None = None,
+        watch: Callable[[ContiguousArea], None] | None = None,
+    ) -> None:
         self.plan = plan
         self.tally = tally if tally is not None else Tally()
         self.state = State.OFF
         self.boot_seconds = 0.0
         self._report = report
+        self._watch = watch
         self._case: Case | None = None
 
     def __enter__(self) -> Self:
@@ -175,6 +185,11 @@ class Board:
         """Whether the firmware has left its console and waits for a case."""
         return self._services.running == Directive.CONSOLE and self._waiting
 
+    @property
+    def area(self) -> ContiguousArea:
+        """The pool, over the guest's RAM."""
+        return self.model.areas[self.plan.pool.path]
+
     def serial(self) -> str:
         """What was kept of the serial line."""
         self.console.drain()
@@ -206,7 +221,7 @@ class Board:
     def _serve(self, done: Callable[[], bool], seconds: float, what: str) -> None:
         """Answer the guest and step the devices until done, dead or late."""
         deadline = time.monotonic() + seconds
-        chores = 0.0
+        chores = look = 0.0
         idle = 0
         self._waiting = False
         while not done():
@@ -226,6 +241,9 @@ class Board:
                 continue
             chores = now + CHORE_SECONDS
             self.console.drain()
+            if self._watch is not None and now > look:
+                look = now + WATCH_SECONDS
+                self._watch(self.area)
             ending = self._qemu.ending()
             if ending:
                 raise self._lost(DiedError, f"{what}: QEMU ended ({ending})")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from allocator import ContiguousArea
+from allocator.areamap import AreaHistory
 from board.board import Board
 from board.error import BoardError, EvidenceError, LaunchError, LostBoardError
 from board.plan import Plan
@@ -70,6 +72,7 @@ class TestRun:
     :ivar tally: what was done for the guest, over all boards of the run
     :ivar serial: what was kept of the serial lines
     :ivar command: QEMU's command line; empty before the first board
+    :ivar history: how the pool was used over time; empty without a report
     :ivar boots: how long each board took from power-on to the firmware's first request, seconds
     """
 
@@ -79,6 +82,8 @@ class TestRun:
         self.serial = ""
         self.command = ""
         self.boots: list[float] = []
+        self.history = AreaHistory()
+        self._began = time.monotonic()
         self._report = report
         self._board: Board | None = None
 
@@ -90,6 +95,7 @@ class TestRun:
         try:
             for test in tests:
                 started(test)
+                self.history.mark(time.monotonic() - self._began, test.id)
                 if isinstance(test.subject, Variant):
                     yield self._variant(test, test.subject)
                 else:
@@ -143,12 +149,16 @@ class TestRun:
 
     def _running_board(self) -> Board:
         if self._board is None:
-            board = Board(self.plan, tally=self.tally, report=self._report)
+            watch = self._sample if self._report is not None else None
+            board = Board(self.plan, tally=self.tally, report=self._report, watch=watch)
             board.start()
             self._board = board
             self.boots.append(board.boot_seconds)
             self.command = board.command
         return self._board
+
+    def _sample(self, area: ContiguousArea) -> None:
+        self.history.sample(area, time.monotonic() - self._began)
 
     @property
     def qemu_pid(self) -> int | None:
