@@ -1,0 +1,212 @@
+"""Every answer of `prove` against brute force, its certificates against the checker."""
+
+import itertools
+import random
+
+import pytest
+
+from allocator.prove import Demand, Method, Outcome, Problem, decide, play
+from allocator.prove_check import CertificateError, check
+from allocator.robson import confinement, robson
+
+
+def brute(problem):
+    """Breadth first over single operations on lists of booleans: calls to the first failure, None if none."""
+    start = tuple(() for _ in problem.demands)
+    seen, layer, depth = {start}, [start], 0
+    while layer:
+        following = []
+        for held in layer:
+            taken = [False] * problem.pages
+            for demand, starts in zip(problem.demands, held, strict=True):
+                for s in starts:
+                    taken[s : s + demand.pages] = [True] * demand.pages
+            for k, demand in enumerate(problem.demands):
+                nexts = [tuple(s for s in held[k] if s != gone) for gone in held[k]]
+                if len(held[k]) < demand.count:
+                    at = next(
+                        (
+                            p
+                            for p in range(problem.pages - demand.pages + 1)
+                            if (problem.base_pfn + p) % (1 << demand.align) == 0
+                            and not any(taken[p : p + demand.pages])
+                        ),
+                        None,
+                    )
+                    if at is None or at + demand.pages > problem.room(demand):
+                        return depth + 1
+                    nexts.append(tuple(sorted((*held[k], at))))
+                for one in nexts:
+                    state = (*held[:k], one, *held[k + 1 :])
+                    if state not in seen:
+                        seen.add(state)
+                        following.append(state)
+        layer, depth = following, depth + 1
+    return None
+
+
+def agree(problem):
+    """Prove's whole answer is the brute-force one."""
+    proof = decide(problem, seconds=60)
+    expected = brute(problem)
+    if expected is None:
+        assert proof.outcome is Outcome.ALWAYS
+        check(proof.certificate)
+        assert proof.enough_pages is None or proof.enough_pages <= problem.pages
+    else:
+        assert proof.outcome is Outcome.CAN_FAIL, problem
+        assert proof.shortest
+        assert len(proof.counter_example) == expected
+        assert play(problem, proof.counter_example) == list(proof.counter_example)
+        assert proof.counter_example[-1].pfn is None
+    return proof
+
+
+def sets(pages, kinds_max):
+    """All sets of up to `kinds_max` kinds that fit `pages` when all is held."""
+
+    def grow(least, left, kinds):
+        if kinds:
+            yield tuple(kinds)
+        if len(kinds) < kinds_max:
+            for size in range(least, left + 1):
+                for count in range(1, left // size + 1):
+                    yield from grow(size + 1, left - size * count, [*kinds, (count, size)])
+
+    return grow(1, pages, [])
+
+
+def problem(pages, kinds, base=0):
+    return Problem("pool", base, pages, tuple(Demand(f"k{i}", *kind) for i, kind in enumerate(kinds)))
+
+
+def test_all_small_sets_without_alignment():
+    """Every set of up to four sizes on areas up to nine pages."""
+    for pages in range(1, 10):
+        for kinds in sets(pages, 4):
+            agree(problem(pages, [(count, size, 0) for count, size in kinds]))
+
+
+@pytest.mark.nightly
+def test_all_sets_of_up_to_four_kinds_on_areas_up_to_sixteen_pages():
+    for pages in range(10, 17):
+        for kinds in sets(pages, 4):
+            agree(problem(pages, [(count, size, 0) for count, size in kinds]))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_sets_with_alignment_reach_and_odd_bases(seed):
+    rng = random.Random(seed)
+    for _ in range(12):
+        pages = rng.randint(4, 16)
+        kinds = []
+        left = pages
+        for _kind in range(rng.randint(1, 4)):
+            if left < 1:
+                break
+            size = rng.randint(1, min(left, 6))
+            count = rng.randint(1, min(3, left // size))
+            left -= size * count
+            reach = rng.choice([None, None, rng.randint(1, pages)])
+            kinds.append((count, size, rng.choice([0, 0, 1, 2]), reach))
+        agree(problem(pages, kinds, base=rng.randint(0, 9)))
+
+
+@pytest.mark.parametrize(
+    "kinds", [[(2, 1, 0), (2, 3, 0)], [(3, 2, 0), (1, 5, 0)], [(2, 3, 1), (2, 4, 2), (2, 1, 0)]]
+)
+def test_the_smallest_size_is_the_smallest(kinds):
+    proof = decide(problem(6, kinds))
+    assert proof.needed_pages == proof.enough_pages
+    assert brute(problem(proof.enough_pages, kinds)) is None
+    assert brute(problem(proof.enough_pages - 1, kinds)) is not None
+
+
+def test_fragmentation_fails_a_set_that_fits():
+    """Two small and two large buffers: eight pages in all, yet eleven pages are not enough.
+
+    |L L L|L L L|. .|   then release the first L, allocate S:
+    |S . .|L L L|. .|   four pages are free, no three in a row
+    """
+    proof = decide(problem(8, [(2, 1, 0), (2, 3, 0)]))
+    assert proof.outcome is Outcome.CAN_FAIL
+    assert [(c.release, c.demand, c.pfn) for c in proof.counter_example] == [
+        (False, 1, 0),
+        (False, 1, 3),
+        (True, 1, 0),
+        (False, 0, 0),
+        (False, 1, None),
+    ]
+    assert (proof.needed_pages, proof.enough_pages) == (12, 12)
+
+
+def test_real_sizes_are_scaled_and_decided():
+    """Camera-sized buffers in a 256 MiB pool: units make it small, the certificate holds in pages."""
+    kinds = [(4, 4741, 8), (3, 2025, 8)]
+    proof = decide(problem(65536, kinds, base=0x2C000), states_max=30_000)
+    assert proof.outcome is Outcome.ALWAYS
+    assert proof.method is Method.BOUND
+    check(proof.certificate)
+    smaller = decide(problem(proof.needed_pages - 1, kinds, base=0x2C000), seconds=20)
+    assert smaller.outcome is Outcome.CAN_FAIL
+    assert play(smaller.problem, smaller.counter_example)
+
+
+def test_what_does_not_fit_at_once_fails_by_allocations_alone():
+    proof = decide(problem(8, [(3, 3, 0)]))
+    assert [call.release for call in proof.counter_example] == [False, False, False]
+
+
+def test_undecided_gives_bounds():
+    kinds = [(4, 1, 0), (4, 3, 0), (4, 5, 0), (4, 8, 0)]
+    proof = decide(problem(100, kinds), states_max=3000)
+    assert proof.outcome is Outcome.UNDECIDED
+    assert proof.needed_pages <= 100 < proof.enough_pages
+    assert proof.certificate is None
+
+
+def test_a_reach_that_no_size_can_mend():
+    """The kernel's search does not know of a device's reach: a buffer placed above it is lost."""
+    proof = decide(Problem("pool", 0, 16, (Demand("low", 1, 2, 0, limit=4), Demand("any", 2, 3, 0))))
+    assert proof.outcome is Outcome.CAN_FAIL
+    assert proof.enough_pages is None
+
+
+def exhaustive_certificate():
+    proof = decide(problem(12, [(2, 1, 0), (2, 3, 0)]))
+    assert proof.method is Method.EXHAUSTIVE
+    return proof.certificate
+
+
+def test_the_checker_refuses_damaged_certificates():
+    check(exhaustive_certificate())
+    for number in range(len(exhaustive_certificate()["configurations"])):
+        damaged = exhaustive_certificate()
+        del damaged["configurations"][number]
+        with pytest.raises(CertificateError):
+            check(damaged)
+    smaller = exhaustive_certificate()
+    smaller["problem"]["pages"] = 11
+    with pytest.raises(CertificateError, match="lies outside its room"):
+        check(smaller)
+    bound = decide(problem(40, [(2, 1, 0), (2, 3, 0)])).certificate
+    assert bound["method"] == "bound"
+    for kind, delta in itertools.product((0, 1), (-1, -2)):
+        damaged = {**bound, "ends": list(bound["ends"])}
+        damaged["ends"][kind] += delta
+        with pytest.raises(CertificateError, match="may end at"):
+            check(damaged)
+    with pytest.raises(CertificateError, match="lacks or garbles"):
+        check({**bound, "problem": {}})
+    with pytest.raises(CertificateError, match="holds neither"):
+        check({k: v for k, v in bound.items() if k != "ends"})
+
+
+def test_bounds_hold_and_are_below_the_published_one():
+    rng = random.Random(5)
+    for _ in range(25):
+        kinds = [(rng.randint(1, 2), rng.randint(1, 5), 1 << rng.randint(0, 2)) for _ in range(3)]
+        proof = decide(problem(64, [(c, s, a.bit_length() - 1) for c, s, a in kinds]))
+        assert proof.needed_pages <= max(confinement(kinds))
+        plain = [(c, s, 1) for c, s, _a in kinds]
+        assert max(confinement(plain)) <= robson(sum(c * s for c, s, _ in plain), max(s for _, s, _ in plain))
