@@ -20,8 +20,8 @@ examples:
   gcma test my.dts --json results.json --junit results.xml
   gcma test my.dts --dry-run               print QEMU's command line
 
-The report folder holds the screen's picture, the table as SVG, results.json, junit.xml,
-the serial log and QEMU's command line.
+The report folder holds index.html (a page to look at), the screen's picture, the table
+as SVG, results.json, junit.xml, the serial log and QEMU's command line.
 """
 
 
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
     plan = load_plan(options.board)
     if options.dry_run:
-        _dry_run(plan)
+        dry_run(plan)
         return 0
     return _run(plan, tests, options)
 
@@ -79,7 +79,8 @@ def _selected(expression: str | None) -> "list[Test]":
     ]
 
 
-def _dry_run(plan: "Plan") -> None:
+def dry_run(plan: "Plan") -> None:
+    """Print what would boot the board, for a shell."""
     from board.command import PASTABLE, as_text, command_line
     from guest.build import firmware
 
@@ -96,6 +97,7 @@ def _run(plan: "Plan", tests: "list[Test]", options: argparse.Namespace) -> int:
     from board.machine import qemu_version
     from gcma.results import RunResults, write_text
     from gcma.table import Table
+    from gcma.testreport import write_page
 
     folder = Path(options.report) if options.report else None
     began = time.monotonic()
@@ -127,6 +129,7 @@ def _run(plan: "Plan", tests: "list[Test]", options: argparse.Namespace) -> int:
     if folder is not None:
         done.write_folder(folder)
         table.save_picture(folder / "table.svg")
+        page = write_page(done, test_run.history, folder)
         if options.json != "-":
-            print(f"report: {folder}/")
+            print(f"report: {page}")
     return 1 if done.failed else 0

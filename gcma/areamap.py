@@ -1,0 +1,31 @@
+"""A picture of an area over time: address upwards, time to the right."""
+
+import io
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from allocator.areamap import AreaHistory
+
+COLUMNS: Final = 600
+FREE: Final = (138, 148, 158, 70)
+"""Half transparent, so that it is light on light pages and dark on dark ones."""
+CACHED: Final = (64, 150, 210, 255)
+TAKEN: Final = (221, 104, 16, 255)
+"""Blue and orange: told apart with every common kind of colour blindness."""
+
+
+def picture(history: AreaHistory) -> bytes:
+    """A PNG of the samples, COLUMNS wide, one row a cell, the highest address on top."""
+    times = np.array(history.times)
+    span = max(times[-1] - times[0], 1e-9)
+    at = np.searchsorted(times, times[0] + np.linspace(0, span, COLUMNS), side="right") - 1
+    cached = np.stack([history.samples[i].cached for i in at], axis=1)[::-1]
+    taken = np.stack([history.samples[i].taken for i in at], axis=1)[::-1]
+    colours = np.array([FREE, CACHED, TAKEN], dtype=np.float32)
+    parts = np.stack([1 - cached - taken, cached, taken], axis=-1)
+    pixels = np.clip(parts @ colours, 0, 255).astype(np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels, "RGBA").save(out, "PNG", optimize=True)
+    return out.getvalue()
