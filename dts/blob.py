@@ -20,7 +20,7 @@ from typing import Any
 
 from dts.error import BlobError, NodeError
 from dts.range import Range
-from dts.tree import Node, Tree
+from dts.tree import Node, Oddity, Tree
 
 MAGIC = b"\xd0\x0d\xfe\xed"
 MAX_BYTES = 128 << 20
@@ -53,6 +53,7 @@ class _Header:
     reserve: int
     version: int
     boot_cpu: int
+    misaligned: tuple[str, ...]
 
 
 def read_blob(data: bytes, name: str) -> Tree:
@@ -67,9 +68,9 @@ def read_blob(data: bytes, name: str) -> Tree:
     tree = _build(_decode(structure, strings, name, ascii_names), name)
     tree.memreserve = reserve
     tree.boot_cpu = header.boot_cpu
-    if late:
-        nodes = list(tree.walk())
-        tree.late = tuple((nodes[index], prop) for index, prop in late)
+    nodes = list(tree.walk()) if late else []
+    tree.oddities += tuple((Oddity.LATE_PROPERTY, nodes[index], prop) for index, prop in late)
+    tree.oddities += tuple((Oddity.MISALIGNED, tree.root, block) for block in header.misaligned)
     return tree
 
 
@@ -113,15 +114,17 @@ def _header(data: bytes, name: str) -> _Header:
                 f"the {what} should lie within {size:#x}..{total:#x}, "
                 f"the header puts it at {start:#x}..{end:#x}",
             )
-    if reserve % 8 or structure % 4:
-        raise _bad(
-            name,
-            "the memory reservation block should start on 8 bytes and the structure block on 4, "
-            f"they start at {reserve:#x} and {structure:#x}",
-        )
+    # The kernel's libfdt refuses these, released ones read them.
+    misaligned = tuple(
+        what
+        for what, start, grid in (("memory reservation", reserve, 8), ("structure", structure, 4))
+        if start % grid
+    )
     # Before version 17 names may run on to the end of the blob (fdt_get_string).
     strings_end = strings + strings_size if version >= 17 else total
-    return _Header(total, structure, structure_end, strings, strings_end, reserve, version, boot_cpu)
+    return _Header(
+        total, structure, structure_end, strings, strings_end, reserve, version, boot_cpu, misaligned
+    )
 
 
 def _memreserve(data: bytes, header: _Header, name: str) -> tuple[Range, ...]:
@@ -197,7 +200,7 @@ def _scan(data: bytes, header: _Header, name: str) -> tuple[bytes, bytes, list[t
                 kept = at
         elif tag == _BEGIN:
             stop = string_end(at, end, f"the node at {here:#x}")
-            label_bytes, at = data[at:stop], stop + 4 & ~3
+            label_bytes, at = data[at:stop], stop + 1 + (header.structure - stop - 1) % 4
             ascii_names = ascii_names and label_bytes.isascii()
             if old:  # full paths, of which the last part counts
                 label_bytes = label_bytes.rpartition(b"/")[2]
@@ -284,20 +287,20 @@ def _decode(structure: bytes, strings: bytes, name: str, ascii_names: bool) -> l
 
 def _build(tags: list[_Tag], name: str) -> Tree:
     root = node = Node("")
-    duplicates: list[tuple[Node, str]] = []
+    oddities: list[tuple[Oddity, Node, str]] = []
     seen: list[set[str]] = []  # children's names of each open node
     for tag, what in tags:
         if tag == _PROP:
             label, value = what
             if label in node.properties:
-                duplicates.append((node, label))
+                oddities.append((Oddity.DUPLICATE_PROPERTY, node, label))
             else:
                 node.properties[label] = value
         elif tag == _BEGIN:
             if seen:
                 label = "" if what == "/" else what  # pyfdt's word for an empty name
                 if label in seen[-1]:
-                    duplicates.append((node, label))
+                    oddities.append((Oddity.DUPLICATE_NODE, node, label))
                 seen[-1].add(label)
                 child = Node(label, node)
                 node.children.append(child)
@@ -306,7 +309,7 @@ def _build(tags: list[_Tag], name: str) -> Tree:
         elif tag == _END_NODE:
             seen.pop()
             node = node.parent or root
-    return Tree(name, root, duplicates=tuple(duplicates))
+    return Tree(name, root, oddities=tuple(oddities))
 
 
 def flatten(tree: Tree) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dts.reach import Reach, Window, reach
 from dts.tree import Node, Tree
@@ -16,12 +16,14 @@ class Consumer:
     :ivar regions: paths of the nodes it names, None for a phandle that no node has
     :ivar available: whether its ``status`` enables it
     :ivar reach: which memory its DMA reaches
+    :ivar node: the node itself
     """
 
     path: str
     regions: tuple[str | None, ...]
     available: bool
     reach: Reach
+    node: Node = field(repr=False, compare=False)
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -46,15 +48,16 @@ class Consumer:
 
 def consumers(tree: Tree) -> dict[str, Consumer]:
     """Every consumer of the tree by its path, in document order."""
-    users = [node for node in tree.walk() if "memory-region" in node.properties]
+    users = [(path, node) for path, node in tree.paths() if "memory-region" in node.properties]
     if not users:
         return {}
     phandles = tree.phandles()
     out: dict[str, Consumer] = {}
-    for node in users:
-        path = node.path
+    for path, node in users:
         if path not in out:
-            out[path] = Consumer(path, _targets(node, phandles), enabled(node), reach(tree, node, phandles))
+            out[path] = Consumer(
+                path, _targets(node, phandles), enabled(node), reach(tree, node, phandles), node
+            )
     return out
 
 

@@ -20,14 +20,21 @@ class Finding:
 
     :ivar code: stable name of the rule, for filters and for ``gcma check --explain``
     :ivar node: path of the node
-    :ivar property: the property at fault, None for the node itself
-    :ivar message: one sentence: what is expected, what is seen, what to do
+    :ivar prop: the property at fault, None for the node itself
+    :ivar what: what is expected and what is seen, without a full stop
+    :ivar hint: what to do, without a full stop
     :ivar kernel: the kernel function that decides, None when none does
     """
 
     code: str
     severity: Severity
     node: str
-    property: str | None
-    message: str
+    prop: str | None
+    what: str
+    hint: str
     kernel: str | None
+
+    @property
+    def message(self) -> str:
+        """The finding as one sentence."""
+        return f"{self.what}; {self.hint}."

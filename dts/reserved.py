@@ -51,6 +51,11 @@ def is_cma(node: Node) -> bool:
     return node.is_compatible("shared-dma-pool") and node.flag("reusable") and not node.flag("no-map")
 
 
+def is_pool(node: Node) -> bool:
+    """Whether a driver hands the region's memory out to devices."""
+    return node.is_compatible("shared-dma-pool", "restricted-dma-pool")
+
+
 def asks_guarantee(node: Node) -> bool:
     """Whether the node asks for guaranteed CMA, in this project's spelling or the posted series'."""
     return node.flag("guaranteed") or node.flag("guarantee")
@@ -70,18 +75,22 @@ class _Boot:
     default_area: str | None = None
 
 
+def region_nodes(tree: Tree) -> dict[str, Node]:
+    """The children of ``/reserved-memory`` by path; of two with one name the first, as lookups find it."""
+    parent = tree.find("/reserved-memory")
+    nodes: dict[str, Node] = {}
+    for node in parent.children if parent is not None else ():
+        nodes.setdefault(f"/reserved-memory/{node.name}", node)
+    return nodes
+
+
 def scan(tree: Tree, assumptions: Assumptions, memory: Iterable[Range]) -> dict[str, Region]:
     """Every child of ``/reserved-memory`` with what becomes of it, in document order."""
     parent = tree.find("/reserved-memory")
     if parent is None:
         return {}
-    regions = {}
-    nodes: list[tuple[Node, Region]] = []
-    for node in parent.children:
-        region = _declared(tree, node)
-        if region.path not in regions:  # of two with one name, lookups find the first
-            regions[region.path] = region
-            nodes.append((node, region))
+    nodes = region_nodes(tree)
+    regions = {path: _declared(tree, node) for path, node in nodes.items()}
     if format_fault(tree, parent) is not None:
         return {
             path: replace(item, state=State.IGNORED, cause=Cause.FORMAT) for path, item in regions.items()
@@ -94,7 +103,8 @@ def scan(tree: Tree, assumptions: Assumptions, memory: Iterable[Range]) -> dict[
     boot = _Boot(tree, assumptions, arch, memblock, bool(known), [], cma_areas(assumptions, arch))
 
     static, dynamic = [], []
-    for node, region in nodes:
+    for path, region in list(regions.items()):
+        node = nodes[path]
         if not region.available:
             regions[region.path] = replace(region, state=State.DISABLED, cause=Cause.STATUS)
         elif region.kind is Kind.STATIC:

@@ -7,12 +7,14 @@ import re
 import stat
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dts import tool
 from dts.blob import MAGIC, MAX_BYTES, read_blob
 from dts.error import InputError, SourceError
-from dts.tree import Tree
+from dts.place import SourceMap
+from dts.tree import Node, Tree
 
 _DIRECTIVE = re.compile(
     rb"^[ \t]*#[ \t]*(?:include|define|undef|if|ifdef|ifndef|else|elif|endif|error)\b", re.M
@@ -26,25 +28,60 @@ def load(path: str | os.PathLike[str], overlays: Sequence[str | os.PathLike[str]
     :raise ToolError: dtc, cpp or fdtoverlay is missing or did not end
     """
     name = os.fspath(path)
-    data = read_file(name)
+    base, source = _blob(name, symbols=bool(overlays))
     if not overlays:
-        return read_blob(data if data[:4] == MAGIC else compile_source(data, name), name)
-    base = data if data[:4] == MAGIC else compile_source(data, name, symbols=True)
+        tree = read_blob(base, name)
+        tree.sources = (source,) if source is not None else ()
+        return tree
+    names = [os.fspath(overlay) for overlay in overlays]
+    added = [_blob(overlay, symbols=True) for overlay in names]
     with tempfile.TemporaryDirectory(prefix="gcma-") as directory:
         files = []
-        for index, item in enumerate((base, *(_overlay_blob(os.fspath(overlay)) for overlay in overlays))):
+        for index, (blob, _) in enumerate([(base, None), *added]):
             file = Path(directory, str(index))
-            file.write_bytes(item)
+            file.write_bytes(blob)
             files.append(str(file))
         result = Path(directory, "result")
-        label = " + ".join([name, *(os.fspath(overlay) for overlay in overlays)])
-        tool.run(["fdtoverlay", "-i", files[0], "-o", str(result), *files[1:]], b"", directory, label)
-        return read_blob(result.read_bytes(), name)
+        command = ["fdtoverlay", "-i", files[0], "-o", str(result), *files[1:]]
+        tool.run(command, b"", directory, " + ".join([name, *names]))
+        tree = read_blob(result.read_bytes(), name)
+    symbols = tree.find("/__symbols__")
+    sources = [] if source is None else [source]
+    for overlay, (blob, text) in zip(names, added, strict=True):
+        if text is not None:
+            sources.append(replace(text, mounts=_mounts(read_blob(blob, overlay), symbols)))
+    tree.sources = tuple(sources)
+    return tree
 
 
-def _overlay_blob(name: str) -> bytes:
+def _blob(name: str, *, symbols: bool) -> tuple[bytes, SourceMap | None]:
+    """The blob of a file, and the map of its source when it is source."""
     data = read_file(name)
-    return data if data[:4] == MAGIC else compile_source(data, name, symbols=True)
+    if data[:4] == MAGIC:
+        return data, None
+    text = preprocessed(data, name)
+    return compiled(text, name, symbols=symbols), SourceMap(name, text)
+
+
+def _mounts(overlay: Tree, symbols: Node | None) -> tuple[tuple[str, str], ...]:
+    """Where an overlay's nodes went: (path in the overlay, path in the base) of each fragment."""
+    targets = {}
+    fixups = overlay.find("/__fixups__")
+    for label in fixups.properties if fixups is not None and symbols is not None else ():
+        assert fixups is not None
+        assert symbols is not None
+        for reference in fixups.strings(label):
+            path, _, name = reference.rpartition(":")[0].rpartition(":")
+            if name == "target" and label in symbols.properties:
+                targets[path] = symbols.string(label)
+    out = []
+    for fragment in overlay.root.children:
+        target = targets.get(fragment.path)
+        if "target-path" in fragment.properties:
+            target = fragment.string("target-path")
+        if target is not None and fragment.child("__overlay__") is not None:
+            out.append((f"{fragment.path}/__overlay__", target.rstrip("/")))
+    return tuple(out)
 
 
 def read_file(name: str) -> bytes:
@@ -76,15 +113,22 @@ def read_file(name: str) -> bytes:
             raise InputError(f"{name}: it cannot be read ({error.strerror}); check the disk.") from error
 
 
-def compile_source(data: bytes, name: str, *, symbols: bool = False) -> bytes:
+def compile_source(data: bytes, name: str) -> bytes:
     """The blob of a source text.
 
-    :param symbols: keep labels in the blob, so that overlays can refer to them
     :raise SourceError: cpp or dtc refused it
     """
-    directory, _ = os.path.split(name)
+    return compiled(preprocessed(data, name), name)
+
+
+def compiled(text: bytes, name: str, *, symbols: bool = False) -> bytes:
+    """The blob of a preprocessed text.
+
+    :param symbols: keep labels in the blob, so that overlays can refer to them
+    :raise SourceError: dtc refused it
+    """
     command = ["dtc", "-q", "-I", "dts", "-O", "dtb", *(["-@"] if symbols else []), "-"]
-    return tool.run(command, preprocessed(data, name), directory, name)
+    return tool.run(command, text, os.path.dirname(name), name)  # noqa: PTH120  "" stays ""
 
 
 def preprocessed(data: bytes, name: str) -> bytes:
@@ -97,7 +141,7 @@ def preprocessed(data: bytes, name: str) -> bytes:
         )
     directory, base = os.path.split(name)
     quoted = os.fsencode(base).replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-    text = b'# 1 "' + quoted + b'"\n' + data
+    text = b'#line 1 "' + quoted + b'"\n' + data
     if not _DIRECTIVE.search(data):
         return text
     command = ["cpp", "-nostdinc", "-undef", "-D__DTS__", "-x", "assembler-with-cpp"]

@@ -7,10 +7,15 @@ value of another form with a sentence that names the node, the property, the exp
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
 
 from dts.error import NodeError, PropertyError
 from dts.range import Range
+
+if TYPE_CHECKING:
+    from dts.place import SourceMap
 
 U64 = (1 << 64) - 1
 
@@ -259,6 +264,15 @@ class Node:
         return None
 
 
+class Oddity(Enum):
+    """What a blob may contain although no tool should have written it."""
+
+    DUPLICATE_PROPERTY = "a second property of one name, which libfdt and the kernel do not see"
+    DUPLICATE_NODE = "a second child of one name, which no path finds"
+    LATE_PROPERTY = "a property behind a child node, which libfdt and the kernel do not see"
+    MISALIGNED = "a block that does not start on its alignment"
+
+
 @dataclass(slots=True)
 class Tree:
     """A devicetree.
@@ -266,21 +280,29 @@ class Tree:
     :ivar name: the file, as the user wrote it
     :ivar root: the node ``/``
     :ivar memreserve: the entries of ``/memreserve/``
-    :ivar duplicates: (node, name) of each second property or child of one name; libfdt sees only the first
-    :ivar late: (node, name) of each property that stands behind a child node; libfdt does not see it
+    :ivar oddities: what is odd about the blob, the node, and the name of the property, child or block
     :ivar boot_cpu: the header's physical id of the boot CPU
+    :ivar sources: where nodes and properties stand in the user's files; empty for a blob
     """
 
     name: str
     root: Node
     memreserve: tuple[Range, ...] = ()
-    duplicates: tuple[tuple[Node, str], ...] = ()
-    late: tuple[tuple[Node, str], ...] = ()
+    oddities: tuple[tuple[Oddity, Node, str], ...] = ()
     boot_cpu: int = 0
+    sources: tuple[SourceMap, ...] = field(default=(), repr=False, compare=False)
 
     def walk(self) -> Iterator[Node]:
         """All nodes in document order, the root first."""
         return self.root.walk()
+
+    def paths(self) -> Iterator[tuple[str, Node]]:
+        """All nodes with their paths, as :meth:`walk`; cheaper than to ask each node for its path."""
+        stack = [("", self.root)]
+        while stack:
+            path, node = stack.pop()
+            yield path or "/", node
+            stack.extend((f"{path}/{child.name}", child) for child in reversed(node.children))
 
     def find(self, path: str) -> Node | None:
         """The node at an absolute path, None when there is none."""

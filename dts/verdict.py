@@ -10,7 +10,9 @@ from dts.consumer import Consumer, consumers
 from dts.finding import Finding, Severity
 from dts.range import Range
 from dts.region import Region
-from dts.reserved import declared_memory, scan
+from dts.reserved import declared_memory, region_nodes, scan
+from dts.rule import Case
+from dts.rules import CHECKS
 from dts.tree import Tree
 
 MAX_OVERLAPS = 10_000
@@ -49,15 +51,46 @@ def examine(tree: Tree, assumptions: Assumptions | None = None) -> Verdict:
     assumed = assumptions or Assumptions()
     memory = declared_memory(tree) if assumed.memory is None else assumed.memory
     regions = scan(tree, assumed, memory)
-    return Verdict(
+    pairs = overlapping(regions.values())
+    case = Case(
+        tree=tree,
+        assumptions=assumed,
         arch=assumed.arch_for(tree),
+        memory=memory,
+        regions=regions,
+        nodes=region_nodes(tree),
+        consumers=consumers(tree),
+        overlaps=pairs,
+    )
+    for check in CHECKS:
+        check(case)
+    return Verdict(
+        arch=case.arch,
         memory=memory,
         memreserve=tree.memreserve,
         regions=regions,
-        consumers=consumers(tree),
-        overlaps=tuple((first.path, second.path) for first, second in overlapping(regions.values())),
-        findings=(),
+        consumers=case.consumers,
+        overlaps=tuple((first.path, second.path) for first, second in pairs),
+        findings=tuple(in_document_order(tree, case.findings)),
     )
+
+
+def in_document_order(tree: Tree, findings: Iterable[Finding]) -> list[Finding]:
+    """The findings by their node's place in the tree, within a node by the property's."""
+    found = list(findings)
+    if not found:
+        return found
+    wanted = {finding.node for finding in found}
+    order: dict[str, tuple[int, dict[str | None, int]]] = {}
+    for index, (path, node) in enumerate(tree.paths()):
+        if path in wanted and path not in order:
+            order[path] = index, {name: at for at, name in enumerate(node.properties)}
+
+    def place(finding: Finding) -> tuple[int, int]:
+        index, properties = order.get(finding.node, (0, {}))
+        return index, properties.get(finding.prop, -1)
+
+    return sorted(found, key=place)
 
 
 def overlapping(regions: Iterable[Region]) -> list[tuple[Region, Region]]:

@@ -1,0 +1,32 @@
+"""All rules, by code, and all checks in the order in which they run."""
+
+from __future__ import annotations
+
+from dts import rules_cma, rules_consumer, rules_dynamic, rules_region, rules_tree
+from dts.rule import Check, Rule
+
+_FAMILIES = (rules_tree, rules_region, rules_dynamic, rules_cma, rules_consumer)
+
+RULES: dict[str, Rule] = {rule.code: rule for family in _FAMILIES for rule in family.RULES}
+# The consumers come last: how grave a region's fault is decides how grave its use is.
+CHECKS: tuple[Check, ...] = tuple(check for family in _FAMILIES for check in family.CHECKS)
+
+
+def explain(rule: Rule) -> str:
+    """The rule in words, with an example of wrong and right."""
+    import textwrap
+
+    decides = f"decided by {rule.kernel}()" if rule.kernel else "a rule of the binding"
+    facts = f" ({rule.facts} in docs/check.md)" if rule.facts else ""
+    lines = [
+        f"{rule.code}: {rule.title}",
+        f"{rule.severity.value}, {decides}{facts}",
+        "",
+        *textwrap.wrap(rule.why, 96),
+        "",
+        "wrong:",
+        textwrap.indent(rule.wrong, "    "),
+        "right:",
+        textwrap.indent(rule.right, "    "),
+    ]
+    return "\n".join(lines)
