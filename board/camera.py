@@ -48,12 +48,13 @@ class Camera:
         fields = protocol.CAMERA.unpack_from(self._page, protocol.CAMERA_AT)
         slot = done % CAMERA_SLOTS
         _, form, width, height, stride, first = fields[:6]
-        problem = self._write(form, width, height, stride, first + done, fields[10 + slot])
+        frame = (first + done) & 0xFFFF_FFFF
+        problem = self._write(form, width, height, stride, frame, fields[10 + slot])
         if problem:
             self._fail(problem)
             return False
         frame_at = protocol.CAMERA_FRAMES_AT + 4 * slot
-        self._page[frame_at : frame_at + 4] = ((first + done) & 0xFFFF_FFFF).to_bytes(4, "little")
+        self._page[frame_at : frame_at + 4] = frame.to_bytes(4, "little")
         self._registers[7] = (done + 1) & 0xFFFF_FFFF
         self.frames += 1
         return True

@@ -82,11 +82,19 @@ def _sources() -> dict[str, bytes]:
     return files | {"protocol.h": c_header().encode()}
 
 
+def _run(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, errors="replace", check=False,
+            timeout=COMPILE_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{command[0]} did not end within {COMPILE_SECONDS} s") from None
+
+
 def _key(sources: dict[str, bytes], tools: Toolchain) -> str:
-    version = subprocess.run(
-        [tools.compiler[0], "--version"], capture_output=True, check=False, timeout=COMPILE_SECONDS
-    ).stdout
-    digest = hashlib.sha256(repr(tools).encode() + version)
+    version = _run([tools.compiler[0], "--version"]).stdout
+    digest = hashlib.sha256(f"{tools}{version}".encode())
     for name in sorted(sources):
         digest.update(f"{name}\0{len(sources[name])}\0".encode() + sources[name])
     return digest.hexdigest()[:16]
@@ -97,13 +105,7 @@ def _compile(folder: Path, sources: dict[str, bytes], tools: Toolchain) -> Path:
         (folder / name).write_bytes(text)
     # start.S first: its header must be the first bytes of the Image
     for command in tools.commands(["start.S", *sorted(name for name in sources if name.endswith(".c"))]):
-        try:
-            run = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, errors="replace", check=False,
-                timeout=COMPILE_SECONDS,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            raise BuildError(f"{command[0]} did not finish the firmware in {COMPILE_SECONDS} s") from None
+        run = _run(command, folder)
         if run.returncode:
             raise BuildError(
                 f"{command[0]} refused the firmware (exit status {run.returncode}):\n{run.stderr.strip()}"

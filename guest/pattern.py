@@ -61,10 +61,11 @@ def picture(width: int, height: int, frame: int) -> NDArray[np.uint32]:
     """An RGBA test picture, shape (height, width), red in the lowest byte.
 
     Red runs across, green down, blue is a checkerboard; all drift with the frame number.
-    A pixel is column XOR row, so the guest checks a line with one XOR a word.
+    A pixel is column XOR row, so the guest checks a line with one XOR a word. Numbers wrap at
+    32 bits, as they do there.
     """
-    x = np.arange(width, dtype=np.uint32) + np.uint32(8 * frame)
-    y = np.arange(height, dtype=np.uint32) + np.uint32(4 * frame)
+    x = np.arange(width, dtype=np.uint32) + np.uint32(8 * frame & 0xFFFFFFFF)
+    y = np.arange(height, dtype=np.uint32) + np.uint32(4 * frame & 0xFFFFFFFF)
     columns = _triangle(x) | (np.where(x & 64, 0xA0, 0x20).astype(np.uint32) << 16) | np.uint32(0xFF000000)
     rows = (_triangle(y) << 8) | (np.where(y & 64, 0x80, 0).astype(np.uint32) << 16)
     result: NDArray[np.uint32] = columns.astype(np.uint32)[None, :] ^ rows.astype(np.uint32)[:, None]
