@@ -1,5 +1,7 @@
 """A booted board: QEMU with the firmware in it, and the host's half of everything."""
 
+import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,23 +12,33 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator import ContiguousArea, PhysicalMemory, from_tree
+from allocator import Buffer, ContiguousArea, PhysicalMemory, from_tree
 from board import screen
 from board.camera import Camera
 from board.console import Console
 from board.doorbell import Doorbell
-from board.error import DeadlineError, DiedError, LaunchError, LostBoardError, ProtocolError
+from board.error import (
+    DeadlineError,
+    DiedError,
+    FaultError,
+    LaunchError,
+    LostBoardError,
+    ProtocolError,
+    RequestError,
+)
 from board.machine import DOORBELL, require_qemu
 from board.monitor import Monitor
 from board.plan import Plan
+from board.poolmap import pool_map
 from board.process import Qemu
-from board.services import Services, Tally
+from board.services import Report, Services, Tally
 from board.v3d import V3d
 from dts import Range
 from guest.build import firmware
 from guest.protocol import Case, Directive, Outcome
 
 BOOT_SECONDS: Final = 30.0
+DIRECTIVE_SECONDS: Final = 20.0
 IDLE_SPINS: Final = 2000
 """Polls before the host starts to sleep between them: about 0.2 ms, longer than a DMA test's own work."""
 SLEEP_SECONDS: Final = 50e-6
@@ -46,12 +58,16 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a case ended on the board."""
+    """How a case ended on the board.
+
+    :ivar pool: what the pool was used for at the end of a case that did not pass, drawn
+    """
 
     outcome: Outcome
     seconds: float
     bytes_verified: int
     message: str
+    pool: str = ""
 
 
 class Board:
@@ -155,12 +171,10 @@ class Board:
             raise RuntimeError(f"run() needs an idle board; this one is {self.state.value}")
         self.state, self._case = State.RUNNING, case
         began = time.monotonic()
-        self._services.next = case.number
-        self._serve(lambda: self._services.report is not None, case.deadline, case.id)
+        report = self._ask((case.number,), case.deadline, case.id)
         seconds = time.monotonic() - began
-        report, self._services.report = self._services.report, None
-        assert report is not None
         self.state = State.IDLE
+        pool = "" if report.outcome is Outcome.PASSED else self.pool_map()
         left = self._services.release_all()
         outcome, message = report.outcome, report.message
         if left and outcome is Outcome.PASSED:
@@ -169,16 +183,93 @@ class Board:
         if outcome is not Outcome.PASSED and refusals:
             message += f" (device: {'; '.join(refusals)})"
         self._camera.refusal = self._v3d.refusal = ""
-        return Verdict(outcome, seconds, report.bytes_verified, message)
+        return Verdict(outcome, seconds, report.bytes_verified, message, pool)
 
-    def attach(self, seconds: float, step: Callable[[], bool]) -> None:
-        """Give the serial line to ``step``, called over and over until it says True or the firmware halts.
+    def _ask(self, words: tuple[int, ...], seconds: float, what: str) -> Report:
+        """Have the firmware do something; what it reports."""
+        self._services.next = words
+        self._serve(lambda: self._services.report is not None, seconds, what)
+        report, self._services.report = self._services.report, None
+        assert report is not None
+        return report
 
+    def obey(self, directive: Directive, *arguments: int) -> tuple[int, ...]:
+        """Have the firmware carry out a directive (DMA or one after it); its results.
+
+        :raise RequestError: refused; the board goes on
+        :raise LostBoardError: it faulted, QEMU ended, or there was no report within DIRECTIVE_SECONDS
+        """
+        if self.state is not State.IDLE:
+            raise RuntimeError(f"obey() needs an idle board; this one is {self.state.value}")
+        what = directive.name.lower()
+        self.state = State.RUNNING
+        report = self._ask((directive, *arguments), DIRECTIVE_SECONDS, what)
+        if report.outcome is Outcome.FAULT:
+            raise self._lost(FaultError, f"{what}: the firmware faulted: {report.message}")
+        self.state = State.IDLE
+        refusal, self._camera.refusal = self._camera.refusal, ""
+        if report.outcome is not Outcome.PASSED:
+            raise RequestError(f"{what}: {refusal or report.message}")
+        return report.values
+
+    def allocate(self, device: str, size_bytes: int) -> Buffer:
+        """A contiguous buffer for a device, named as in results, held until :meth:`free`.
+
+        :raise RequestError: the board has no such device
+        :raise allocator.AllocatorError: no room, or out of the device's reach
+        """
+        return self._services.hold(device, size_bytes)
+
+    def free(self, buffer: Buffer) -> None:
+        """Give a buffer back to the pool.
+
+        :raise RequestError: it is not held
+        """
+        self._services.let_go(buffer)
+
+    def memory(self, address: int, size_bytes: int) -> NDArray[np.uint8]:
+        """The guest's memory in place, one byte an element, by CPU address.
+
+        :raise RequestError: outside RAM, closed, or in the pool but in no buffer
+        """
+        objection = self._services.territory.objection(address, size_bytes)
+        if objection:
+            raise RequestError(f"memory: {objection}")
+        return self._qemu.ram[address : address + size_bytes]
+
+    def bus_address(self, device: str, address: int) -> int:
+        """By which bus address a device of the board reaches a CPU address.
+
+        :raise RequestError: the board has no such device
+        :raise allocator.ReachError: it does not
+        """
+        path = self.plan.devices.get(device)
+        if path is None:
+            have = ", ".join(self.plan.devices)
+            raise RequestError(f"{self.plan.name}: no {device!r}: this board's devices are {have}")
+        return self.model.check_reach(path, address, 1)
+
+    def screenshot(self) -> bytes:
+        """The screen as a PNG.
+
+        :raise BoardError: QEMU does not answer or draws nothing
+        """
+        return screen.screenshot(self._qemu, self.monitor)
+
+    def attach(self, step: Callable[[], bool], seconds: float | None = None) -> None:
+        """Enter the firmware's console; ``step`` is called until it says True or the firmware halts.
+
+        :param seconds: None for a user who may think as long as he likes; a dead QEMU is noticed all the same
         :raise DiedError: QEMU ended meanwhile
         :raise DeadlineError: it went on for longer than ``seconds``
         """
-        self._services.next = Directive.CONSOLE
-        self._serve(step, seconds, "console")
+        if self.state is not State.IDLE:
+            raise RuntimeError(f"attach() needs an idle board; this one is {self.state.value}")
+        self.state = State.RUNNING
+        self._services.next = (Directive.CONSOLE,)
+        self._serve(lambda: self.halted or step(), math.inf if seconds is None else seconds, "console")
+        self.console.drain()
+        self.state = State.IDLE if self.halted else State.LOST
 
     @property
     def halted(self) -> bool:
@@ -190,10 +281,19 @@ class Board:
         """The pool, over the guest's RAM."""
         return self.model.areas[self.plan.pool.path]
 
+    def pool_map(self) -> str:
+        """What the pool is used for now, drawn, and its buffers."""
+        return pool_map(self.area, self._services.buffers())
+
     def serial(self) -> str:
         """What was kept of the serial line."""
         self.console.drain()
         return self.console.text()
+
+    def tail(self) -> str:
+        """The end of it, as much as one wants to see in a failure."""
+        self.console.drain()
+        return self.console.tail()
 
     @property
     def command(self) -> str:
@@ -225,17 +325,22 @@ class Board:
         idle = 0
         self._waiting = False
         while not done():
+            before = time.monotonic()
             busy = self._answer()
             busy |= self._camera.step()
             busy |= self._v3d.step()
             if busy:
                 idle = 0
+                # the guest is not late while it waits for us: the model's first use compiles it
+                deadline += time.monotonic() - before
                 continue
             idle += 1
             if idle > IDLE_SPINS:
                 time.sleep(SLEEP_SECONDS)
-            elif idle % 64:
-                continue
+            else:
+                os.sched_yield()  # on a busy machine QEMU may wait for this very core
+                if idle % 64:
+                    continue
             now = time.monotonic()
             if now < chores:
                 continue
@@ -266,10 +371,16 @@ class Board:
     def _lost(self, kind: type[LostBoardError], message: str) -> LostBoardError:
         self.state = State.LOST
         self.console.drain()
-        return kind(message, command=self.command, serial=self.console.tail(), stderr=self._qemu.stderr())
+        return kind(
+            message,
+            command=self.command,
+            serial=self.console.tail(),
+            stderr=self._qemu.stderr(),
+            pool=self.pool_map(),
+        )
 
     def _pixels(self) -> NDArray[np.uint8]:
-        png = screen.screenshot(self._qemu, self.monitor)
+        png = self.screenshot()
         if self._report is not None and self._case is not None:
             screen.save(png, self._report, f"{self._case.id}.png")
         return screen.pixels(png)

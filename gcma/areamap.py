@@ -9,6 +9,8 @@ from PIL import Image
 from allocator.areamap import AreaHistory
 
 COLUMNS: Final = 600
+SCALE: Final = 2
+"""Pixels a column and a cell: large enough to look at by itself."""
 FREE: Final = (138, 148, 158, 70)
 """Half transparent, so that it is light on light pages and dark on dark ones."""
 CACHED: Final = (64, 150, 210, 255)
@@ -17,7 +19,7 @@ TAKEN: Final = (221, 104, 16, 255)
 
 
 def picture(history: AreaHistory) -> bytes:
-    """A PNG of the samples, COLUMNS wide, one row a cell, the highest address on top."""
+    """A PNG of the samples: COLUMNS moments from left to right, a row a cell, the highest address on top."""
     times = np.array(history.times)
     span = max(times[-1] - times[0], 1e-9)
     at = np.searchsorted(times, times[0] + np.linspace(0, span, COLUMNS), side="right") - 1
@@ -27,5 +29,6 @@ def picture(history: AreaHistory) -> bytes:
     parts = np.stack([1 - cached - taken, cached, taken], axis=-1)
     pixels = np.clip(parts @ colours, 0, 255).astype(np.uint8)
     out = io.BytesIO()
-    Image.fromarray(pixels, "RGBA").save(out, "PNG", optimize=True)
+    image = Image.fromarray(np.ascontiguousarray(pixels.repeat(SCALE, 0).repeat(SCALE, 1)))
+    image.save(out, "PNG", optimize=True)
     return out.getvalue()

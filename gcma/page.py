@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 STYLE: Final = """
-:root { color-scheme: light dark; --fg: #1b1f24; --bg: #ffffff; --dim: #59636e; --line: #d5dae0; --soft: #f4f6f8;
-  --good: #0a6b2c; --bad: #b3261e; --skip: #7a5b00; --free: #dfe4ea; --cached: #56a3d9; --taken: #d55e00; }
+:root { color-scheme: light dark; --fg: #1b1f24; --bg: #ffffff; --dim: #59636e; --line: #d5dae0;
+  --soft: #f4f6f8; --good: #0a6b2c; --bad: #b3261e; --skip: #7a5b00; --free: #dfe4ea; --cached: #4096d2;
+  --taken: #dd6810; }
 @media (prefers-color-scheme: dark) { :root { --fg: #e4e8ec; --bg: #14171a; --dim: #9aa4ae; --line: #343a41;
   --soft: #1c2024; --good: #6fd08c; --bad: #ff8a80; --skip: #e3c15b; --free: #343a41; --cached: #3f8fc8;
   --taken: #f08a3c; } }

@@ -20,8 +20,9 @@ examples:
   gcma test my.dts --json results.json --junit results.xml
   gcma test my.dts --dry-run               print QEMU's command line
 
-The report folder holds index.html (a page to look at), the screen's picture, the table
-as SVG, results.json, junit.xml, the serial log and QEMU's command line.
+The report folder holds index.html (a page to look at), the screen's picture, pool.png
+(who had which part of the pool, over time), the table as SVG, results.json, junit.xml,
+the serial log and QEMU's command line.
 """
 
 
@@ -100,6 +101,9 @@ def _run(plan: "Plan", tests: "list[Test]", options: argparse.Namespace) -> int:
     from gcma.testreport import write_page
 
     folder = Path(options.report) if options.report else None
+    for test in tests if folder else []:
+        assert folder is not None
+        (folder / f"{test.id}.png").unlink(missing_ok=True)  # of an earlier run
     began = time.monotonic()
     test_run = TestRun(plan, folder)
     results = []

@@ -10,6 +10,7 @@ from gcma.results import RunResults
 
 STYLES = {Result.PASSED: "good", Result.FAILED: "bad", Result.SKIPPED: "skip"}
 SERIAL_CHARACTERS = 20_000
+POOL_PICTURE = "pool.png"
 
 
 def write_page(results: RunResults, history: AreaHistory, folder: Path) -> Path:
@@ -28,18 +29,18 @@ def write_page(results: RunResults, history: AreaHistory, folder: Path) -> Path:
     )
     page.paragraph(
         f"{verified / 2**20:.0f} MiB of DMA and cached data verified byte by byte; "
-        f"{tally.allocations} allocations, {tally.allocation_failures} refused; {tally.dropped_pages} cached pages dropped for devices; "
+        f"{tally.allocations} allocations, {tally.allocation_failures} refused; "
+        f"{tally.dropped_pages} cached pages dropped for devices; "
         f"{tally.put} pages put, {tally.hit} hits, {tally.miss} misses, {tally.stale_reads} stale reads."
     )
     _failures(page, results)
-    _map(page, results, history)
-    for path in sorted(folder.glob("*.png")):
-        page.section(f"Screen: {path.stem}")
-        page.picture(
-            path.read_bytes(),
-            f"the board's screen at the end of {path.stem}",
-            "drawn by DMA, taken from QEMU",
-        )
+    _map(page, results, history, folder)
+    for test in results.tests:
+        path = folder / f"{test.id}.png"
+        if path.exists():
+            page.section(f"Screen: {test.id}")
+            caption = "drawn by DMA, taken from QEMU"
+            page.picture(path.read_bytes(), f"the board's screen at the end of {test.id}", caption)
     page.section("Tests")
     page.table(
         ("outcome", "test", "device", "verified", "time", "message"),
@@ -71,15 +72,18 @@ def _failures(page: Page, results: RunResults) -> None:
                 page.preformatted(test.evidence)
 
 
-def _map(page: Page, results: RunResults, history: AreaHistory) -> None:
+def _map(page: Page, results: RunResults, history: AreaHistory, folder: Path) -> None:
     if len(history.samples) < 2:
         return
     from gcma.areamap import picture
 
+    image = picture(history)
+    (folder / POOL_PICTURE).write_bytes(image)
+
     page.section("The pool over time")
     place = results.plan.place
     page.area_map(
-        picture(history),
+        image,
         "map of the pool over time: free, cached and taken pages",
         (f"{history.times[0]:.1f} s", f"{history.times[-1]:.1f} s"),
         f"Address upwards from {place.base:#x} to {place.last:#x}, time to the right. Devices take buffers "
