@@ -1,0 +1,120 @@
+"""A drawing of physical memory: banks, reservations, pools, and the lines that devices cannot cross."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dts.range import Range, RangeSet, size_text
+from dts.reach import zone_dma_last
+from dts.region import Region, State
+from dts.tree import Tree
+from dts.verdict import Verdict
+
+GIB = 1 << 30
+_ROWS = 120
+_NAMES = 4
+
+
+def memory_map(tree: Tree, verdict: Verdict) -> Iterator[str]:
+    """The map, line by line, from address 0 upwards; nothing when there is nothing to show.
+
+    Bars: ``:`` RAM, ``#`` a CMA area, ``=`` another reservation in RAM, ``-`` one outside of RAM, blank no RAM.
+    """
+    ram = RangeSet(verdict.memory)
+    shown = [region for region in verdict.regions.values() if region.live and _place(region).size]
+    spots = [*verdict.memory, *verdict.memreserve, *map(_place, shown)]
+    if not spots:
+        yield from _unplaced(verdict)
+        return
+    top = max(item.end for item in spots)
+    lines = _lines(tree, verdict, top)
+    edges = {edge for item in spots for edge in (item.base, item.end)} | set(lines)
+    cuts = sorted(edges)
+    width = max(len(f"{cuts[-1]:#x}"), 10)
+    rows = 0
+    for start, end in zip(cuts, [*cuts[1:], 0], strict=True):
+        if start in lines:
+            yield f"  {'-' * width} {lines[start]}"
+        if not end:
+            yield f"  {start:#0{width}x}"
+            break
+        here = Range(start, end - start)
+        inside = [region for region in shown if _place(region).overlaps(here)]
+        reserved = any(item.overlaps(here) for item in verdict.memreserve)
+        if not inside and not reserved and not ram.overlaps(here) and (start == 0 or end == cuts[-1]):
+            continue
+        rows += 1
+        if rows > _ROWS:
+            yield f"  ... more than {_ROWS} ranges"
+            break
+        yield (
+            f"  {start:#0{width}x} {_bar(inside, reserved, ram.overlaps(here))} {size_text(here.size):>10}  "
+            + (_label(inside, reserved, ram.overlaps(here), here)).rstrip()
+        )
+    yield from _unplaced(verdict)
+
+
+def _place(region: Region) -> Range:
+    return region.range or Range(0, 0)
+
+
+def _bar(inside: list[Region], reserved: bool, in_ram: bool) -> str:
+    if any(region.cma for region in inside):
+        return "####"
+    if inside or reserved:
+        return "====" if in_ram else "----"
+    return "::::" if in_ram else "    "
+
+
+def _label(inside: list[Region], reserved: bool, in_ram: bool, here: Range) -> str:
+    parts = ["/memreserve/"] if reserved else []
+    for region in inside:
+        kind = (
+            "guaranteed CMA"
+            if region.guaranteed
+            else "CMA"
+            if region.cma
+            else "no-map"
+            if "no-map" in region.flags
+            else "reserved"
+        )
+        words = [kind]
+        if region.default:
+            words.append("default")
+        if region.placed is not None:
+            words.append("placed at boot")
+        if _place(region) != here:
+            words.append(f"{_place(region)}")
+        parts.append(f"{region.name} ({', '.join(words)})")
+    if not parts:
+        return "RAM" if in_ram else "no RAM"
+    return " + ".join(parts)
+
+
+def _lines(tree: Tree, verdict: Verdict, top: int) -> dict[int, str]:
+    """Where reach or a zone ends, inside of what is drawn."""
+    notes: dict[int, list[str]] = {}
+    for edge, name in ((GIB, "1 GiB"), (4 * GIB, "4 GiB")):
+        if edge <= top:
+            notes[edge] = [name]
+    users: dict[int, list[str]] = {}
+    for consumer in verdict.consumers.values():
+        if consumer.available and not consumer.iommu and consumer.cpu_limit is not None:
+            users.setdefault(consumer.cpu_limit + 1, []).append(consumer.node.name)
+    last = zone_dma_last(tree)
+    if last is not None and 0 < last + 1 < min(top, 4 * GIB):
+        notes.setdefault(last + 1, []).append("ZONE_DMA ends")
+    for edge, names in users.items():
+        if 0 < edge <= top:
+            more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+            notes.setdefault(edge, []).append(f"{', '.join(names[:_NAMES])}{more} reach no further")
+    return {edge: "; ".join(words) for edge, words in notes.items()}
+
+
+def _unplaced(verdict: Verdict) -> Iterator[str]:
+    """Dynamic regions whose place is not known."""
+    for region in verdict.regions.values():
+        if region.state is State.DYNAMIC and region.placed is None:
+            where = ", ".join(str(item) for item in region.alloc_ranges or ()) or "free RAM"
+            size = size_text(region.size or 0)
+            yield f"  {region.name}: {size}, placed at boot in {where}"

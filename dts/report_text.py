@@ -1,0 +1,108 @@
+"""Findings as a compiler prints them: place, message, the source line with a mark, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from dts.assumptions import Assumptions, cma_alignment
+from dts.finding import Severity
+from dts.memory_map import memory_map
+from dts.place import Place
+from dts.range import size_text
+from dts.report import Located, Report
+from dts.rule import plural
+
+_COLOUR = {Severity.ERROR: "31", Severity.WARNING: "35", Severity.NOTE: "36"}
+_LINE_WIDTH = 160
+
+
+def lines(report: Report, assumptions: Assumptions, *, colour: bool, draw: bool) -> Iterator[str]:
+    """The report on one file.
+
+    :param colour: mark up for a terminal
+    :param draw: end with a map of physical memory
+    """
+    for item in report.found:
+        yield from _finding(report, item, colour)
+    verdict = report.verdict
+    if draw:
+        grid = size_text(cma_alignment(assumptions, verdict.arch))
+        page = size_text(assumptions.page_size)
+        picture = list(memory_map(report.tree, verdict))
+        if picture:
+            heading = f"memory of {report.path} ({verdict.arch.value}, {page} pages, CMA areas on {grid})"
+            yield _paint(_plain(heading), "1", colour)
+            yield from map(_plain, picture)
+    states: dict[str, int] = {}
+    for region in verdict.regions.values():
+        states[region.state.value] = states.get(region.state.value, 0) + 1
+    fates = ", ".join(f"{count} {state}" for state, count in states.items())
+    yield _plain(
+        f"{report.path}: {counts([report])}; {plural(len(verdict.regions), 'region')}"
+        + (f" ({fates})" if fates else "")
+        + f", {plural(len(verdict.consumers), 'consumer')}"
+    )
+
+
+def summary(reports: list[Report], failed: int) -> str:
+    """The last line of a run over several files."""
+    bad = sum(not report.ok for report in reports)
+    unread = f", {failed} unreadable" if failed else ""
+    return f"{plural(len(reports) + failed, 'file')}: {bad} with errors{unread}; {counts(reports)}"
+
+
+def counts(reports: Iterable[Report]) -> str:
+    """``1 error, 2 warnings, 0 notes``."""
+    every = list(reports)
+    return ", ".join(
+        plural(sum(report.count(severity) for report in every), severity.value) for severity in Severity
+    )
+
+
+def _finding(report: Report, item: Located, colour: bool) -> Iterator[str]:
+    finding, place = item.finding, item.place
+    where = report.path if place is None else f"{place.file}:{place.line}:{place.column}"
+    kind = _paint(f"{finding.severity.value}:", "1;" + _COLOUR[finding.severity], colour)
+    yield f"{_paint(_plain(where) + ':', '1', colour)} {kind} {_plain(finding.what)} [{finding.code}]"
+    margin = "     "
+    if place is not None:
+        source = next(
+            (line for line in (source.line(place) for source in report.tree.sources) if line is not None),
+            None,
+        )
+        if source is not None and source.strip():
+            margin = " " * max(len(str(place.line)), 4) + " "
+            text, mark = _excerpt(source, place)
+            yield f"{place.line:>{len(margin) - 1}} | {text}"
+            yield f"{margin}| {_paint(mark, _COLOUR[finding.severity], colour)}"
+    else:
+        yield f"{margin}= node: {_plain(finding.node)}"
+    yield f"{margin}= help: {_plain(finding.hint)}"
+    if finding.kernel is not None:
+        yield f"{margin}= kernel: {finding.kernel}()"
+
+
+def _excerpt(source: str, place: Place) -> tuple[str, str]:
+    """The source line and the mark below it; tabs stay, so that both line up."""
+    source = source.rstrip("\r\n")
+    first = min(max(place.column, 1), len(source) + 1)
+    last = place.end_column if place.end_line == place.line else len(source)
+    length = max(1, min(last, len(source)) - first + 1)
+    lead = "".join(letter if letter == "\t" else " " for letter in source[: first - 1])
+    if len(source) > _LINE_WIDTH:  # a window around the mark
+        start = max(0, first - _LINE_WIDTH // 4)
+        source, lead = source[start : start + _LINE_WIDTH], lead[start:]
+        length = min(length, _LINE_WIDTH - len(lead))
+    kept = "".join(letter if letter == "\t" else _plain(letter)[:1] for letter in source)
+    return kept, lead + "^" + "~" * (length - 1)
+
+
+def _plain(text: str) -> str:
+    """The text without control characters, which a hostile tree could send to the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
+
+
+def _paint(text: str, code: str, colour: bool) -> str:
+    return f"\033[{code}m{text}\033[0m" if colour else text
