@@ -18,7 +18,7 @@ _NAMES = 4
 def memory_map(tree: Tree, verdict: Verdict) -> Iterator[str]:
     """The map, line by line, from address 0 upwards; nothing when there is nothing to show.
 
-    Bars: ``:`` RAM, ``#`` a CMA area, ``=`` another reservation in RAM, ``-`` one outside of RAM, blank no RAM.
+    Bars: ``:`` RAM, ``#`` a CMA area, ``=`` another reservation in RAM, ``-`` one elsewhere, blank no RAM.
     """
     ram = RangeSet(verdict.memory)
     shown = [region for region in verdict.regions.values() if region.live and _place(region).size]
@@ -47,10 +47,10 @@ def memory_map(tree: Tree, verdict: Verdict) -> Iterator[str]:
         if rows > _ROWS:
             yield f"  ... more than {_ROWS} ranges"
             break
-        yield (
-            f"  {start:#0{width}x} {_bar(inside, reserved, ram.overlaps(here))} {size_text(here.size):>10}  "
-            + (_label(inside, reserved, ram.overlaps(here), here)).rstrip()
-        )
+        in_ram = ram.overlaps(here)
+        label = _label(inside, reserved, here) or ("RAM" if in_ram else "no RAM" if verdict.memory else "")
+        bar = _bar(inside, reserved, in_ram)
+        yield f"  {start:#0{width}x} {bar} {size_text(here.size):>10}  {label}".rstrip()
     yield from _unplaced(verdict)
 
 
@@ -66,19 +66,10 @@ def _bar(inside: list[Region], reserved: bool, in_ram: bool) -> str:
     return "::::" if in_ram else "    "
 
 
-def _label(inside: list[Region], reserved: bool, in_ram: bool, here: Range) -> str:
+def _label(inside: list[Region], reserved: bool, here: Range) -> str:
     parts = ["/memreserve/"] if reserved else []
-    for region in inside:
-        kind = (
-            "guaranteed CMA"
-            if region.guaranteed
-            else "CMA"
-            if region.cma
-            else "no-map"
-            if "no-map" in region.flags
-            else "reserved"
-        )
-        words = [kind]
+    for region in inside[:_NAMES]:
+        words = [_kind(region)]
         if region.default:
             words.append("default")
         if region.placed is not None:
@@ -86,9 +77,15 @@ def _label(inside: list[Region], reserved: bool, in_ram: bool, here: Range) -> s
         if _place(region) != here:
             words.append(f"{_place(region)}")
         parts.append(f"{region.name} ({', '.join(words)})")
-    if not parts:
-        return "RAM" if in_ram else "no RAM"
+    if len(inside) > _NAMES:
+        parts.append(f"{len(inside) - _NAMES} more")
     return " + ".join(parts)
+
+
+def _kind(region: Region) -> str:
+    if region.cma:
+        return "guaranteed CMA" if region.guaranteed else "CMA"
+    return "no-map" if "no-map" in region.flags else "reserved"
 
 
 def _lines(tree: Tree, verdict: Verdict, top: int) -> dict[int, str]:
