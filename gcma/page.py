@@ -29,6 +29,7 @@ p { margin: .5rem 0; max-width: 48rem; } .dim, caption, figcaption { color: var(
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid var(--line); }
 th { color: var(--dim); font-weight: 600; } td.number { text-align: right; white-space: nowrap;
   font-variant-numeric: tabular-nums; } td.key { white-space: nowrap; }
+td:last-child { min-width: 18rem; }
 pre { background: var(--soft); padding: .75rem; overflow-x: auto; font-size: .8rem; line-height: 1.4; }
 figure { margin: 1rem 0; } figcaption { font-size: .9rem; margin-top: .4rem; }
 img { max-width: 100%; height: auto; } svg { max-width: 100%; height: auto; color: var(--fg); }

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from allocator import ContiguousArea
+from allocator.areamap import as_text
 from board import Plan, Result, Test, TestResult
 from dts.range import size_text
 from gcma.results import RunResults
@@ -43,6 +45,7 @@ class Table:
         self._status: Status | None = None
         self._rows: list[Text] = []
         self._number = 0
+        self._running = ""
         self._count = len(tests)
 
     def __enter__(self) -> "Table":
@@ -67,7 +70,13 @@ class Table:
         """A test begins."""
         self._number += 1
         if self._status is not None:
-            self._status.update(f"{self._number}/{self._count} {test.id}: {test.title}")
+            self._running = f"{self._number}/{self._count} {test.id}: {test.title}"
+            self._status.update(self._running)
+
+    def show(self, area: ContiguousArea) -> None:
+        """Draw the area below the line that says what runs (`#` taken, `c` cached, `.` free)."""
+        if self._status is not None:
+            self._status.update(f"{self._running}\n  {as_text(area, max(16, self._console.width - 4))}")
 
     def ended(self, result: TestResult) -> None:
         """A test has ended."""

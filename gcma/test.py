@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write results as JSON; - prints them alone on stdout")
     parser.add_argument("--junit", metavar="FILE", help="write results as JUnit XML")
     parser.add_argument("--report", metavar="DIR", help="write a report folder")
+    parser.add_argument(
+        "--watch", action="store_true", help="draw the pool while the board runs (terminal only)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print QEMU's command line and start nothing")
     parser.add_argument("--no-color", action="store_true", help="no colours, also on a terminal")
 
@@ -105,10 +108,10 @@ def _run(plan: "Plan", tests: "list[Test]", options: argparse.Namespace) -> int:
         assert folder is not None
         (folder / f"{test.id}.png").unlink(missing_ok=True)  # of an earlier run
     began = time.monotonic()
-    test_run = TestRun(plan, folder)
     results = []
     color = not options.no_color and sys.stdout.isatty()
     with Table(plan, tests, None if options.json == "-" else sys.stdout, color=color) as table:
+        test_run = TestRun(plan, folder, table.show if options.watch else None)
         ongoing = test_run.run(tests, table.started)
         for result in ongoing:
             results.append(result)
