@@ -7,16 +7,19 @@ was lost. Errors derive from :class:`BoardError`, whose tree is in :mod:`board.e
 """
 
 from board.board import Board, State, Verdict
+from board.driver import CameraDriver, DisplayDriver, DmaDriver, Frame
 from board.error import (
     BoardError,
     DeadlineError,
     DiedError,
     EvidenceError,
+    FaultError,
     LaunchError,
     LostBoardError,
     MachineError,
     ProtocolError,
     RefusedBoardError,
+    RequestError,
 )
 from board.machine import MACHINES, Machine
 from board.plan import Plan, load_plan, make_plan
@@ -30,6 +33,10 @@ __all__ = [  # noqa: RUF022  from the most to the least used, errors last
     "Board",
     "State",
     "Verdict",
+    "CameraDriver",
+    "DisplayDriver",
+    "DmaDriver",
+    "Frame",
     "TestRun",
     "TestResult",
     "Test",
@@ -41,10 +48,12 @@ __all__ = [  # noqa: RUF022  from the most to the least used, errors last
     "BoardError",
     "MachineError",
     "RefusedBoardError",
+    "RequestError",
     "EvidenceError",
     "LaunchError",
     "LostBoardError",
     "DiedError",
+    "FaultError",
     "DeadlineError",
     "ProtocolError",
 ]

@@ -3,6 +3,7 @@
 import re
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import pexpect
@@ -18,10 +19,13 @@ class Console:
 
     A guest that is not read from stops at its next character, so :meth:`drain` is called
     all the time.
+
+    :ivar listener: gets all that is read, as it comes
     """
 
     def __init__(self, line: socket.socket) -> None:
         self._line = line
+        self.listener: Callable[[bytes], None] | None = None
         self._spawn = fdspawn(line.fileno(), timeout=5)
         self._kept: deque[bytes] = deque()
         self._size = 0
@@ -33,6 +37,8 @@ class Console:
         self._size += len(data)
         while self._size > KEPT_BYTES and len(self._kept) > 1:
             self._size -= len(self._kept.popleft())
+        if self.listener is not None:
+            self.listener(data)
 
     def flush(self) -> None:
         """Nothing to flush (part of a log's interface)."""
@@ -47,6 +53,13 @@ class Console:
     def send(self, text: str) -> None:
         """Type something, with its end of line."""
         self._line.sendall(text.encode() + b"\r")
+
+    def offer(self, data: bytes) -> int:
+        """Type as much of it as the guest takes now, without waiting; the number of bytes taken."""
+        try:
+            return self._line.send(data, socket.MSG_DONTWAIT)
+        except (BlockingIOError, ConnectionError):
+            return 0
 
     def expect(self, text: str, seconds: float) -> str:
         """Wait for a fixed text; return what came before it.

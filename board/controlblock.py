@@ -21,6 +21,7 @@ BUS_BITS: Final = 30
 """The top two bits of a bus address choose a cache alias; the rest is the address."""
 
 _TDMODE: Final = 1 << 1
+_WAIT_RESP: Final = 1 << 3
 _DEST_INC: Final = 1 << 4
 _DEST_IGNORE: Final = 1 << 7
 _SRC_INC: Final = 1 << 8
@@ -56,6 +57,11 @@ class ControlBlock:
             return self.length & 0x3FFF_FFFF, 1
         return self.length & 0xFFFF, (self.length >> 16 & 0x3FFF) + 1
 
+    def pack(self) -> bytes:
+        """As it lies in memory."""
+        words = (self.information, self.source, self.destination, self.length, self.stride, self.next, 0, 0)
+        return struct.pack("<8I", *words)
+
     def extent(self, address: int, stride: int, moves: bool) -> tuple[int, int]:
         """First address touched and size from there, on one side of the transfer."""
         width, rows = self.runs()
@@ -64,6 +70,22 @@ class ControlBlock:
         pitch = width + stride if self.two_dimensional else width
         last = pitch * (rows - 1)
         return address + min(0, last), abs(last) + width
+
+
+def copy(bus: int, destination: int, source: int, size_bytes: int) -> ControlBlock:
+    """A block, to lie at ``bus``, that copies one run of bytes; all are bus addresses."""
+    information = _WAIT_RESP | _DEST_INC | _SRC_INC
+    return ControlBlock(bus, information, source, destination, size_bytes, 0, 0)
+
+
+def rectangle(
+    bus: int, destination: tuple[int, int], source: tuple[int, int], width_bytes: int, rows: int
+) -> ControlBlock:
+    """A block, to lie at ``bus``, that copies rows; both sides are (bus address, bytes from row to row)."""
+    (to, to_pitch), (origin, from_pitch) = destination, source
+    stride = (to_pitch - width_bytes & 0xFFFF) << 16 | (from_pitch - width_bytes & 0xFFFF)
+    information = _WAIT_RESP | _TDMODE | _DEST_INC | _SRC_INC
+    return ControlBlock(bus, information, origin, to, (rows - 1) << 16 | width_bytes, stride, 0)
 
 
 def cpu_address(bus: int) -> int:

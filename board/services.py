@@ -16,7 +16,7 @@ from allocator import AllocatorError, Buffer, CmaAllocError, Model
 from board.camera import frame_objection
 from board.controlblock import CHANNELS, ControlBlockError, chain, check
 from board.doorbell import Reply, Request
-from board.error import BoardError
+from board.error import BoardError, RequestError
 from board.plan import Plan
 from board.territory import Territory
 from dts import Range
@@ -38,12 +38,13 @@ class Refusal(Exception):  # noqa: N818  an answer to the guest, not an error of
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the guest said of a case."""
+    """What the guest said of a case, or of a directive, which may have results."""
 
     number: int
     outcome: Outcome
     bytes_verified: int
     message: str
+    values: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -63,7 +64,7 @@ class Services:
     """Answers requests.
 
     :ivar hello: the arguments of the guest's HELLO, once it has spoken
-    :ivar next: what NEXT answers; None lets the guest wait
+    :ivar next: what NEXT answers, a case or a directive with its arguments; None lets the guest wait
     :ivar running: the number of the case that the guest was last told to run
     :ivar report: what the guest reported of it, until it is fetched
     :ivar territory: what the guest may touch
@@ -80,7 +81,7 @@ class Services:
         assert model.cleancache is not None  # a plan always has a guaranteed pool
         self.plan = plan
         self.hello: tuple[int, ...] | None = None
-        self.next: int | None = None
+        self.next: tuple[int, ...] | None = None
         self.running: int | None = None
         self.report: Report | None = None
         self._model = model
@@ -91,11 +92,12 @@ class Services:
         self._tally = tally
         self._screen = screen
         self._buffers: dict[int, tuple[int, Buffer]] = {}  # by CPU address, with the Device's number
+        self._held: dict[int, Buffer] = {}  # the same, of tests on the host
         self.territory = Territory(
             ram=(Range(0, ram.size),),
             closed=tuple((item.range, item.what) for item in plan.machine.occupied if item.closed),
             pool=plan.place,
-            buffers=lambda: [Range(b.cpu_address, b.count * PAGE_BYTES) for _, b in self._buffers.values()],
+            buffers=lambda: [Range(b.cpu_address, b.count * PAGE_BYTES) for b in self.buffers()],
         )
         clients = [path for name, path in plan.devices.items() if name != "dma" and self._served(path)]
         self._paths = {
@@ -142,10 +144,13 @@ class Services:
         except Refusal as refusal:
             return Reply(refusal.status, text=str(refusal))
         except CmaAllocError as error:
-            self._tally.allocation_failures += 1
             return Reply(-error.errno, text=str(error))
         except (AllocatorError, BoardError) as error:
             return Reply(-errno.EINVAL, text=str(error))
+
+    def buffers(self) -> list[Buffer]:
+        """All that are allocated now, by the guest or for tests on the host."""
+        return [*self._held.values(), *(buffer for _, buffer in self._buffers.values())]
 
     def release_all(self) -> int:
         """Take back what a case left behind; the number of buffers."""
@@ -154,6 +159,35 @@ class Services:
             self._model.dma_free(buffer)
         self._buffers.clear()
         return left
+
+    # ---- the host's own buffers, for tests that drive the board from outside
+
+    def hold(self, device: str, size: int) -> Buffer:
+        """A buffer for the device of that name.
+
+        :raise RequestError: the board has no such device
+        :raise allocator.AllocatorError: the model refuses
+        """
+        number = next((d.number for d in protocol.DEVICES if d.name == device), 0)
+        path = self._paths.get(number)
+        if path is None:
+            have = ", ".join(d.name for d in protocol.DEVICES if d.number in self._paths)
+            raise RequestError(f"{self.plan.name}: a buffer for {device!r}: this board's devices are {have}")
+        buffer = self._take(path, size)
+        self._held[buffer.cpu_address] = buffer
+        return buffer
+
+    def let_go(self, buffer: Buffer) -> None:
+        """Take back a buffer of :meth:`hold`.
+
+        :raise RequestError: it is not held
+        """
+        if self._held.get(buffer.cpu_address) is not buffer:
+            raise RequestError(
+                f"free of {buffer.cpu_address:#x}: it was freed already, or never allocated here"
+            )
+        del self._held[buffer.cpu_address]
+        self._model.dma_free(buffer)
 
     # ---- the course of a run
 
@@ -166,17 +200,18 @@ class Services:
     def _next(self, request: Request) -> Reply | None:
         if self.next is None:
             return None
-        self.running, self.next = self.next, None
-        return Reply(values=(self.running,))
+        words, self.next = self.next, None
+        self.running = words[0]
+        return Reply(values=words)
 
     def _report(self, request: Request) -> Reply:
-        number, outcome, verified = request.arguments[:3]
+        number, outcome, verified, _, *values = request.arguments
         if self.running is None or number != self.running:
             raise Refusal(f"case {number} does not run")
         if outcome not in tuple(Outcome):
             raise Refusal(f"case {number}: {outcome} is no outcome")
         self.running = None
-        self.report = Report(number, Outcome(outcome), verified, request.text)
+        self.report = Report(number, Outcome(outcome), verified, request.text, tuple(values))
         return Reply()
 
     # ---- buffers
@@ -189,12 +224,20 @@ class Services:
 
     def _alloc(self, request: Request) -> Reply:
         device, size = request.arguments[:2]
-        dropped = self._cleancache.counters.recalled
-        buffer = self._model.dma_alloc(self._device(device), size)
-        self._tally.allocations += 1
-        self._tally.dropped_pages += self._cleancache.counters.recalled - dropped
+        buffer = self._take(self._device(device), size)
         self._buffers[buffer.cpu_address] = (device, buffer)
         return Reply(values=(buffer.cpu_address, buffer.bus_address, buffer.count * PAGE_BYTES))
+
+    def _take(self, path: str, size: int) -> Buffer:
+        dropped = self._cleancache.counters.recalled
+        try:
+            buffer = self._model.dma_alloc(path, size)
+        except CmaAllocError:
+            self._tally.allocation_failures += 1
+            raise
+        self._tally.allocations += 1
+        self._tally.dropped_pages += self._cleancache.counters.recalled - dropped
+        return buffer
 
     def _free(self, request: Request) -> Reply:
         device, address, size = request.arguments[:3]

@@ -69,6 +69,9 @@ ALL_TESTS = tuple(Test(subject) for subject in (*CASES, *VARIANTS))
 class TestRun:
     """A run of tests on a plan's board.
 
+    :param report: where pictures go; None keeps none
+    :param watch: called with the pool's area now and then
+
     :ivar tally: what was done for the guest, over all boards of the run
     :ivar serial: what was kept of the serial lines
     :ivar command: QEMU's command line; empty before the first board
@@ -76,7 +79,12 @@ class TestRun:
     :ivar boots: how long each board took from power-on to the firmware's first request, seconds
     """
 
-    def __init__(self, plan: Plan, report: Path | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        report: Path | None = None,
+        watch: Callable[[ContiguousArea], None] | None = None,
+    ) -> None:
         self.plan = plan
         self.tally = Tally()
         self.serial = ""
@@ -85,6 +93,7 @@ class TestRun:
         self.history = AreaHistory()
         self._began = time.monotonic()
         self._report = report
+        self._watch = watch
         self._board: Board | None = None
 
     def run(self, tests: list[Test], started: Callable[[Test], None]) -> Generator[TestResult]:
@@ -96,12 +105,18 @@ class TestRun:
             for test in tests:
                 started(test)
                 self.history.mark(time.monotonic() - self._began, test.id)
-                if isinstance(test.subject, Variant):
-                    yield self._variant(test, test.subject)
-                else:
-                    yield self._case(test, test.subject)
+                yield self.one(test)
         finally:
-            self._power_off()
+            self.close()
+
+    def one(self, test: Test) -> TestResult:
+        """Run one test, on the board of the one before if that is still good; :meth:`close` ends the last.
+
+        :raise LaunchError: the first board does not come up
+        """
+        if isinstance(test.subject, Variant):
+            return self._variant(test, test.subject)
+        return self._case(test, test.subject)
 
     def _variant(self, test: Test, variant: Variant) -> TestResult:
         began = time.monotonic()
@@ -130,14 +145,17 @@ class TestRun:
                 raise
             return ended(Result.FAILED, str(error), evidence=error.evidence())
         except LostBoardError as error:
-            self._power_off()
+            self.close()
             return ended(Result.FAILED, str(error), evidence=error.evidence())
-        if verdict.outcome is Outcome.FAULT:
-            tail = EvidenceError(verdict.message, command=board.command, serial=board.serial()).evidence()
-            self._power_off()  # memory may be in any state
-            return ended(Result.FAILED, verdict.message, verdict.bytes_verified, tail)
         results = {Outcome.PASSED: Result.PASSED, Outcome.SKIPPED: Result.SKIPPED}
-        return ended(results.get(verdict.outcome, Result.FAILED), verdict.message, verdict.bytes_verified)
+        result, evidence = results.get(verdict.outcome, Result.FAILED), ""
+        if result is Result.FAILED:
+            evidence = EvidenceError(
+                verdict.message, command=board.command, serial=board.tail(), pool=verdict.pool
+            ).evidence()
+        if verdict.outcome is Outcome.FAULT:
+            self.close()  # memory may be in any state
+        return ended(result, verdict.message, verdict.bytes_verified, evidence)
 
     def _missing(self, case: Case) -> str | None:
         missing = [name for name in case.needs if name not in self.plan.devices]
@@ -149,7 +167,8 @@ class TestRun:
 
     def _running_board(self) -> Board:
         if self._board is None:
-            watch = self._sample if self._report is not None else None
+            looked_at = self._report is not None or self._watch is not None
+            watch = self._look if looked_at else None
             board = Board(self.plan, tally=self.tally, report=self._report, watch=watch)
             board.start()
             self._board = board
@@ -157,15 +176,24 @@ class TestRun:
             self.command = board.command
         return self._board
 
-    def _sample(self, area: ContiguousArea) -> None:
-        self.history.sample(area, time.monotonic() - self._began)
+    def _look(self, area: ContiguousArea) -> None:
+        if self._report is not None:
+            self.history.sample(area, time.monotonic() - self._began)
+        if self._watch is not None:
+            self._watch(area)
+
+    @property
+    def board(self) -> Board | None:
+        """The board that is up now."""
+        return self._board
 
     @property
     def qemu_pid(self) -> int | None:
         """The process number of the QEMU that runs now."""
         return self._board.qemu_pid if self._board else None
 
-    def _power_off(self) -> None:
+    def close(self) -> None:
+        """Power off."""
         if self._board is not None:
             self.serial += self._board.serial()
             self._board.close()

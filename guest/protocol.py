@@ -41,8 +41,8 @@ class Op(IntEnum):
     """
 
     HELLO = 1  # version, dtb, exception level, image end, pool base, pool size
-    NEXT = 2  # -> case number, or a Directive
-    REPORT = 3  # case, Outcome, bytes verified, counter ticks; text: message
+    NEXT = 2  # -> case number, or a Directive and its arguments
+    REPORT = 3  # case or Directive, Outcome, bytes verified, counter ticks, two results; text: message
     ALLOC = 4  # Device, size -> cpu address, bus address, size
     FREE = 5  # Device, cpu address, size
     PUT = 6  # inode, index, count, source -> pages stored
@@ -58,10 +58,16 @@ class Op(IntEnum):
 
 
 class Directive(IntEnum):
-    """What NEXT may answer instead of a case's number."""
+    """What NEXT may answer instead of a case's number; arguments and results in order.
+
+    From DMA on the firmware lends the host its hands, and reports as it does of a case.
+    """
 
     CONSOLE = 0xFFFF0001
     HALT = 0xFFFF0002
+    DMA = 0xFFFF0003  # channel, bus address of the first control block, DmaFlag
+    CAPTURE = 0xFFFF0004  # bus address, Format, width and height in two halves, stride, frame
+    SCREEN = 0xFFFF0005  # width, height -> framebuffer's cpu address, bytes a line
 
 
 class Outcome(IntEnum):

@@ -3,7 +3,8 @@
 #include "doorbell.h"
 #include "pattern.h"
 
-struct result { uint64_t bytes; char message[TEXT_BYTES]; };
+/* values: what a directive gives back */
+struct result { uint64_t bytes, values[2]; char message[TEXT_BYTES]; };
 
 #define AS_PROTOTYPE(function, number, id) uint32_t function(struct result *result);
 CASE_LIST(AS_PROTOTYPE)
@@ -40,6 +41,9 @@ int fill_cache(uint64_t first_inode, uint64_t pages);	/* files of 256 pages */
 
 /* Runs a case with faults caught; prints and returns its outcome. */
 uint32_t run_case(uint32_t number, struct result *result);
+/* The same for a directive that lends the host our hands; its arguments follow it. */
+uint32_t run_directive(const uint64_t words[6], struct result *result);
+uint32_t obey(const uint64_t words[6], struct result *result);
 void console(void);
 
 /* For fault.reported: what the next fault should be, and where to go on. */

@@ -37,16 +37,21 @@ void rectangle_block(struct control_block *block, uint64_t to_bus, uint32_t to_p
 
 int dma_run(unsigned channel, const struct control_block *chain, uint32_t flags)
 {
+	return dma_run_at(channel, dma_bus((uint64_t)chain), flags);
+}
+
+int dma_run_at(unsigned channel, uint32_t chain_bus, uint32_t flags)
+{
 	uint64_t engine = board.dma + channel * CHANNEL_BYTES, deadline;
 	struct reply reply;
 
 	barrier();
-	RING(&reply, OP_DMA, channel, dma_bus((uint64_t)chain), flags);
+	RING(&reply, OP_DMA, channel, chain_bus, flags);
 	if (reply.status)
 		return reply.status;
 	write32(board.dma + ENABLE, read32(board.dma + ENABLE) | 1u << channel);
 	write32(engine + CS, CS_END | CS_INT);
-	write32(engine + CONBLK_AD, dma_bus((uint64_t)chain));
+	write32(engine + CONBLK_AD, chain_bus);
 	write32(engine + CS, CS_ACTIVE);
 	deadline = ticks() + 10 * ticks_per_second();
 	while (read32(engine + CS) & CS_ACTIVE)

@@ -21,3 +21,4 @@ void rectangle_block(struct control_block *block, uint64_t to_bus, uint32_t to_p
 
 /* Has the host check the chain, runs it, waits: 0, or a negative errno (reply_text() says why). */
 int dma_run(unsigned channel, const struct control_block *chain, uint32_t flags);
+int dma_run_at(unsigned channel, uint32_t chain_bus, uint32_t flags);

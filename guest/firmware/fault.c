@@ -44,29 +44,50 @@ _Noreturn void fault_report(uint64_t syndrome, uint64_t link, uint64_t address, 
 	park_core();
 }
 
-uint32_t run_case(uint32_t number, struct result *result)
+typedef uint32_t work(const void *subject, struct result *result);
+
+static uint32_t guarded(work *todo, const void *subject, struct result *result)
+{
+	uint32_t outcome;
+
+	*result = (struct result){ 0 };
+	scratch_reset();
+	running = result;
+	if (context_save(&runner)) {
+		memcpy(result->message, fault_text, sizeof fault_text);
+		outcome = OUTCOME_FAULT;
+	} else {
+		outcome = todo(subject, result);
+	}
+	running = NULL;
+	return outcome;
+}
+
+static uint32_t one_case(const void *number, struct result *result)
 {
 #define AS_ENTRY(function, number, id) { function, number },
 	static const struct { uint32_t (*function)(struct result *); uint32_t number; } list[] = {
 		CASE_LIST(AS_ENTRY)
 	};
-	uint32_t outcome = OUTCOME_FAILED;
 
-	*result = (struct result){ 0 };
-	format(result->message, sizeof result->message, "the firmware has no case %u", number);
-	scratch_reset();
-	for (unsigned i = 0; i < COUNT(list); i++) {
-		if (list[i].number != number)
-			continue;
-		result->message[0] = 0;
-		running = result;
-		if (context_save(&runner)) {
-			memcpy(result->message, fault_text, sizeof fault_text);
-			outcome = OUTCOME_FAULT;
-		} else {
-			outcome = list[i].function(result);
-		}
-		running = NULL;
-	}
-	return outcome;
+	for (unsigned i = 0; i < COUNT(list); i++)
+		if (list[i].number == *(const uint32_t *)number)
+			return list[i].function(result);
+	SAY("the firmware has no case %u", *(const uint32_t *)number);
+	return OUTCOME_FAILED;
+}
+
+static uint32_t one_directive(const void *words, struct result *result)
+{
+	return obey(words, result);
+}
+
+uint32_t run_case(uint32_t number, struct result *result)
+{
+	return guarded(one_case, &number, result);
+}
+
+uint32_t run_directive(const uint64_t words[6], struct result *result)
+{
+	return guarded(one_directive, words, result);
 }

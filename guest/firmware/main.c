@@ -58,11 +58,12 @@ _Noreturn void firmware_main(uint64_t dtb)
 			continue;
 		}
 		uint64_t start = ticks();
-		uint32_t outcome = run_case(next, &result);
+		uint32_t outcome = next < DIRECTIVE_CONSOLE ? run_case(next, &result) :
+							      run_directive(reply.values, &result);
 		uint64_t took = ticks() - start;
 
 		request_text(result.message);
-		RING(&reply, OP_REPORT, next, outcome, result.bytes, took);
+		RING(&reply, OP_REPORT, next, outcome, result.bytes, took, result.values[0], result.values[1]);
 	}
 	uart_write("gcma firmware: halted\n");
 	park_core();
