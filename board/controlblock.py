@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from board.error import BoardError
+from dts import Range
 
 BLOCK_BYTES: Final = 32
 CHANNELS: Final = 15
@@ -20,6 +21,8 @@ CHAIN_LIMIT: Final = 65536
 BUS_BITS: Final = 30
 """The top two bits of a bus address choose a cache alias; the rest is the address."""
 
+_WORD: Final = 4
+_LENGTH_LIMIT: Final = 1 << 30
 _TDMODE: Final = 1 << 1
 _WAIT_RESP: Final = 1 << 3
 _DEST_INC: Final = 1 << 4
@@ -27,7 +30,7 @@ _DEST_IGNORE: Final = 1 << 7
 _SRC_INC: Final = 1 << 8
 _SRC_IGNORE: Final = 1 << 11
 _KNOWN: Final = 0x07FF_FFFB
-_PERIPHERALS: Final = range(0x7C00_0000, 0x8000_0000)
+_PERIPHERALS: Final = Range(0x7C00_0000, 0x0400_0000)
 
 
 class ControlBlockError(BoardError):
@@ -54,7 +57,7 @@ class ControlBlock:
     def runs(self) -> tuple[int, int]:
         """Bytes of a row, and rows."""
         if not self.two_dimensional:
-            return self.length & 0x3FFF_FFFF, 1
+            return self.length, 1
         return self.length & 0xFFFF, (self.length >> 16 & 0x3FFF) + 1
 
     def pack(self) -> bytes:
@@ -65,11 +68,10 @@ class ControlBlock:
     def extent(self, address: int, stride: int, moves: bool) -> tuple[int, int]:
         """First address touched and size from there, on one side of the transfer."""
         width, rows = self.runs()
-        if not moves:
-            return address, 4
-        pitch = width + stride if self.two_dimensional else width
-        last = pitch * (rows - 1)
-        return address + min(0, last), abs(last) + width
+        row = width if moves else 0
+        # a side that does not move within a row still steps from row to row
+        last = (row + stride) * (rows - 1) if self.two_dimensional else 0
+        return address + min(0, last), abs(last) + max(row, _WORD)
 
 
 def copy(bus: int, destination: int, source: int, size_bytes: int) -> ControlBlock:
@@ -107,6 +109,8 @@ def chain(read: Callable[[int, int], bytes], bus: int) -> Iterator[ControlBlock]
     while bus:
         if bus % BLOCK_BYTES:
             raise ControlBlockError(f"control block at bus {bus:#x}: expected a multiple of {BLOCK_BYTES}")
+        if _PERIPHERALS.overlaps(Range(bus, BLOCK_BYTES)):
+            raise ControlBlockError(f"control block at bus {bus:#x}: a peripheral, expected memory")
         if cpu_address(bus) in seen:
             raise ControlBlockError(
                 f"control block at bus {bus:#x}: the chain comes back to it and would never end"
@@ -143,6 +147,9 @@ def check(
     if width == 0 or width % 4:
         # QEMU counts down by four and never arrives
         raise ControlBlockError(f"{where}: a length of {width} bytes; expected a multiple of 4 above 0")
+    if width >= _LENGTH_LIMIT:
+        # the register has 30 bits, QEMU's engine counts 32
+        raise ControlBlockError(f"{where}: a length of {width} bytes; expected less than {_LENGTH_LIMIT}")
     if channel in LITE_CHANNELS and block.two_dimensional:
         raise ControlBlockError(f"{where}: 2D mode on channel {channel}, which is a lite engine without it")
     if channel in LITE_CHANNELS and width >= LITE_LIMIT_BYTES:
@@ -161,10 +168,15 @@ def check(
     ):
         if ignored:
             continue
-        if bus in _PERIPHERALS:
-            raise ControlBlockError(f"{where}: {side} {bus:#x} is a peripheral; these tests move memory only")
         start, size = block.extent(bus, _signed(stride & 0xFFFF), bool(moves))
+        touched = Range(start & 0xFFFF_FFFF, size)
+        if touched.overlaps(_PERIPHERALS):
+            raise ControlBlockError(
+                f"{where}: {side} {touched} is a peripheral; these tests move memory only"
+            )
         problem = reach(start, size) if reach else None
+        if not problem and cpu_address(start) + size > 1 << BUS_BITS:
+            problem = f"{touched} crosses a GiB, where {BUS_BITS}-bit addresses begin again"
         problem = problem or objection(cpu_address(start), size)
         if problem:
             raise ControlBlockError(f"{where}: {side}: {problem}")
