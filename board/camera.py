@@ -18,7 +18,9 @@ from guest.pattern import frame_lines, line_bytes
 from guest.protocol import CAMERA_SLOTS, Format
 
 SIDE_LIMIT: Final = 8192
-"""The most pixels a side: larger than any sensor, small enough to make a frame of."""
+"""The most pixels a side: larger than any sensor."""
+FRAME_LIMIT_BYTES: Final = 64 << 20
+"""The largest frame: the host needs a few times as much to make and compare it."""
 
 
 class Camera:
@@ -86,4 +88,6 @@ def frame_objection(form: int, width: int, height: int, stride: int) -> str | No
     line = line_bytes(Format(form), width)
     if not line <= stride <= 8 * SIDE_LIMIT or stride % 8:
         return f"a stride of {stride} bytes: expected a multiple of 8 from {line} on"
+    if stride * height > FRAME_LIMIT_BYTES:
+        return f"a frame of {stride * height} bytes: expected at most {FRAME_LIMIT_BYTES >> 20} MiB"
     return None
