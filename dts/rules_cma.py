@@ -7,7 +7,7 @@ from dts.finding import Severity
 from dts.range import Range, size_text
 from dts.reach import zone_dma_last
 from dts.region import Cause, Kind, Region
-from dts.rule import Case, Rule, cells_text
+from dts.rule import Case, Rule, cells_text, plural
 from dts.rules_dynamic import PLACEMENT_ANYWHERE
 from dts.tree import Node
 
@@ -259,7 +259,7 @@ def set_up(case: Case) -> None:
             case.report(
                 CMA_SLOTS,
                 region.path,
-                f"{region.name}: the kernel has {slots} slots for CMA areas, all are taken, and it "
+                f"{region.name}: the kernel has {plural(slots, 'slot')} for CMA areas, all are taken, and it "
                 "frees this one",
                 "use fewer areas, or a kernel with a larger CONFIG_CMA_AREAS",
             )
@@ -328,6 +328,10 @@ def _guarantee(node: Node) -> str:
 def defaults(case: Case) -> None:
     """The default area."""
     rivals = []
+    chosen = case.tree.find("/chosen")
+    line = chosen.properties.get("bootargs", b"") if chosen is not None else b""
+    words = line.partition(b"\0")[0].decode("latin-1").split()
+    bootargs = next((word for word in words if word.startswith("cma=")), None)
     for node, region in case.live_regions():
         if not node.flag("linux,cma-default"):
             continue
@@ -342,6 +346,16 @@ def defaults(case: Case) -> None:
             )
         elif region.cma and region.live:
             rivals.append(region)
+            if bootargs:
+                case.report(
+                    DEFAULT_CMDLINE,
+                    region.path,
+                    f"{region.name}: bootargs in /chosen has {bootargs}, so the kernel skips this "
+                    "default area unless "
+                    "the firmware gives another command line",
+                    "leave cma= out of bootargs, or linux,cma-default",
+                    prop="linux,cma-default",
+                )
         elif not region.cma and node.is_compatible("shared-dma-pool") and region.live:
             case.report(
                 DEFAULT_UNUSED,

@@ -259,7 +259,8 @@ def _reach(case: Case, path: str, name: str, consumer: Consumer, region: Region)
             return
         partly = windows.overlaps(place)
         what = (
-            f"{name}: it reaches CPU addresses up to {limit:#x} ({spots}) and its pool {region.name} ends at "
+            f"{name}: it reaches CPU addresses up to {limit:#x} ({spots}) and its region {region.name} "
+            "ends at "
             f"{place.last:#x} ({place})"
         )
         hint = "keep the pool within reach" + (
@@ -275,7 +276,7 @@ def _reach(case: Case, path: str, name: str, consumer: Consumer, region: Region)
         case.report(
             REACH_BEYOND,
             path,
-            f"{name}: it reaches CPU addresses up to {limit:#x} ({spots}) and its pool {region.name} "
+            f"{name}: it reaches CPU addresses up to {limit:#x} ({spots}) and its region {region.name} "
             "may lie only in "
             f"{', '.join(str(item) for item in allowed)}, which ends at {top:#x}",
             "move alloc-ranges within reach",
@@ -288,7 +289,7 @@ def _reach(case: Case, path: str, name: str, consumer: Consumer, region: Region)
     case.report(
         REACH_UNSURE,
         path,
-        f"{name}: it reaches CPU addresses up to {limit:#x} ({spots}) and its pool {region.name} may be "
+        f"{name}: it reaches CPU addresses up to {limit:#x} ({spots}) and its region {region.name} may be "
         f"placed {where}",
         "give the pool alloc-ranges within reach",
         prop="memory-region",

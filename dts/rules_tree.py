@@ -61,7 +61,8 @@ NESTING = Rule(
     "nodes nest deeper than the kernel keeps",
     "unflatten_dt_nodes",
     "",
-    f"The kernel keeps {KERNEL_DEPTH} levels and leaves out what lies deeper, with one warning in its log.",
+    f"The kernel keeps {KERNEL_DEPTH - 2} levels below the root and leaves out what lies deeper, with "
+    "one warning in its log.",
     "a { b { c { /* ... 70 levels */ }; }; };",
     "a { b { c { }; }; };",
 )
@@ -211,7 +212,7 @@ def nesting(case: Case) -> None:
             case.report(
                 NESTING,
                 path,
-                f"{node.name}: it lies {depth} levels deep, the kernel keeps {KERNEL_DEPTH - 1} below "
+                f"{node.name}: it lies {depth} levels deep, the kernel keeps {KERNEL_DEPTH - 2} below "
                 "the root "
                 "and leaves it out",
                 "nest less",

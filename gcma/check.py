@@ -77,23 +77,23 @@ def run(options: argparse.Namespace) -> int:
     from dts import DtsError, examine, load
     from dts.report import report
 
-    assumptions = _assumptions(options)
+    assumed = assumptions(options)
     ignored = _codes(",".join(options.ignore))
     reports: list[Report] = []
     failures: list[str] = []
     for path in options.files:
         try:
             tree = load(path, options.overlay)
-            reports.append(report(path, tree, examine(tree, assumptions), ignored))
+            reports.append(report(path, tree, examine(tree, assumed), ignored))
         except DtsError as error:
             failures.append(str(error))
             print(f"gcma check: {error}", file=sys.stderr)
-    _print(options, reports, failures, assumptions)
+    _print(options, reports, failures, assumed)
     return 2 if failures else 0 if all(item.ok for item in reports) else 1
 
 
 def _print(
-    options: argparse.Namespace, reports: "list[Report]", failures: list[str], assumptions: "Assumptions"
+    options: argparse.Namespace, reports: "list[Report]", failures: list[str], assumed: "Assumptions"
 ) -> None:
     if options.format == "json":
         import json
@@ -117,13 +117,14 @@ def _print(
         from dts.report_text import lines, summary
 
         for item in reports:
-            for line in lines(item, assumptions, colour=_colour(), draw=not options.no_map):
+            for line in lines(item, assumed, colour=_colour(), draw=not options.no_map):
                 print(line)
         if len(options.files) > 1:
             print(summary(reports, len(failures)))
 
 
-def _assumptions(options: argparse.Namespace) -> "Assumptions":
+def assumptions(options: argparse.Namespace) -> "Assumptions":
+    """The assumptions that the options state."""
     from dts import Arch, Assumptions
 
     return Assumptions(
