@@ -80,6 +80,11 @@ class Console:
 
 
 def printable(data: bytes) -> str:
-    """Text with control characters and broken UTF-8 shown as escapes."""
+    """Text with all but printable characters, and broken UTF-8, shown as escapes."""
     text = data.decode(errors="backslashreplace").replace("\r\n", "\n")
-    return re.sub(r"[^\n\t\x20-\x7e\u00a1-\uffff]", lambda match: f"\\x{ord(match[0]):02x}", text)
+    return re.sub(r"[^\n\t -~]", _escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
+    return character if character.isprintable() else character.encode("unicode_escape").decode()

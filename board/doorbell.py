@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from board.console import printable
 from guest import protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, copied out of shared memory: the guest can no longer change it."""
+    """One request, copied out of shared memory: the guest can no longer change it. Its text is printable."""
 
     sequence: int
     operation: int
@@ -51,11 +52,11 @@ class Doorbell:
         if self._bytes[protocol.REQUEST_TEXT_AT]:
             start = protocol.REQUEST_TEXT_AT
             text = bytes(self._bytes[start : start + protocol.TEXT_BYTES]).partition(b"\0")[0]
-        return Request(sequence, operation, tuple(arguments), text.decode(errors="backslashreplace"))
+        return Request(sequence, operation, tuple(arguments), printable(text))
 
     def answer(self, request: Request, reply: Reply) -> None:
         """Write the reply, its sequence number last."""
-        text = reply.text.encode()[: protocol.TEXT_BYTES - 1]
+        text = reply.text.encode(errors="backslashreplace")[: protocol.TEXT_BYTES - 1]
         start = protocol.REPLY_TEXT_AT
         self._bytes[start : start + len(text) + 1] = text + b"\0"
         values = (*reply.values, *(0,) * (6 - len(reply.values)))

@@ -349,6 +349,8 @@ class Services:
         return f"bus {bus:#x} lies outside {seen}, all that dma-ranges lets {path} reach"
 
     def _check(self, request: Request) -> Reply:
+        if "dma" not in self.plan.devices:
+            raise Refusal("this board has no DMA controller")
         address, size, seed = request.arguments[:3]
         objection = self.territory.objection(address, size)
         if objection or size > CHECK_LIMIT_BYTES or (address | size) % 8:
