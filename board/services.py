@@ -322,6 +322,8 @@ class Services:
 
     def _dma(self, request: Request) -> Reply:
         channel, bus, flags = request.arguments[:3]
+        if "dma" not in self.plan.devices:
+            raise Refusal("this board has no DMA controller")
         if channel not in range(CHANNELS):
             raise Refusal(f"DMA channel {channel}: expected 0 to {CHANNELS - 1}")
         if flags & ~DmaFlag.BEYOND_REACH:
@@ -349,8 +351,6 @@ class Services:
         return f"bus {bus:#x} lies outside {seen}, all that dma-ranges lets {path} reach"
 
     def _check(self, request: Request) -> Reply:
-        if "dma" not in self.plan.devices:
-            raise Refusal("this board has no DMA controller")
         address, size, seed = request.arguments[:3]
         objection = self.territory.objection(address, size)
         if objection or size > CHECK_LIMIT_BYTES or (address | size) % 8:
