@@ -121,8 +121,8 @@ class Table:
             copy.truncate(PICTURE_COLUMNS, overflow="ellipsis")
             console.print(copy, no_wrap=True, crop=True)
         picture = console.export_svg(title="gcma test")
-        # rich would have the reader's program fetch a font
-        path.write_text(re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL))
+        # rich would have the reader's program fetch a font, and names itself
+        path.write_text(re.sub(r"@font-face \{.*?\}|<!--.*?-->", "", picture, flags=re.DOTALL))
 
     def _emit(self, row: Text) -> None:
         self._rows.append(row)
