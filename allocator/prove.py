@@ -19,13 +19,21 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any, Final
 
+from allocator.error import AllocatorError
 from allocator.prove_search import Allocate, Goal, Operation, Search, search
-from allocator.robson import confinement
+from allocator.robson import confinement, robson
 from allocator.runs import Runs
 
-__all__ = ["Call", "Demand", "Method", "Outcome", "Problem", "Proof", "decide", "play"]
+__all__ = ["Call", "Demand", "Method", "Outcome", "Problem", "ProblemError", "Proof", "decide", "play"]
 
 SCHEMA: Final = "gcma.proof/1"
+SEARCHABLE: Final = 64
+"""Sets with more buffers have more configurations than any search sees; bounds decide about them."""
+SHORTENABLE: Final = 400
+MEMORY_BYTES: Final = 1 << 29
+"""What a search may use."""
+BUFFERS_MAX: Final = 100_000
+"""Sets with more buffers are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,10 @@ class Problem:
         return self.pages if demand.limit is None else min(self.pages, demand.limit)
 
 
+class ProblemError(AllocatorError):
+    """A set of buffers that cannot be decided about: empty, or with numbers that make no sense."""
+
+
 class Outcome(Enum):
     """What was decided."""
 
@@ -110,6 +122,7 @@ class Proof:
     outcome          what was decided, by `method`
     enough_pages     in an area of this size every order succeeds; None when a device's reach may forbid that
     needed_pages     in no smaller area does it; equal to `enough_pages` when the smallest size is known
+    robson_pages     what the published bound for first fit asks for, which knows no counts and no alignment
     visited          configurations that the searches looked at
     counter_example  calls that end in a failing allocation; empty unless CAN_FAIL
     shortest         whether it is known that no sequence with fewer calls fails
@@ -121,6 +134,7 @@ class Proof:
     method: Method
     enough_pages: int | None
     needed_pages: int
+    robson_pages: int
     visited: int
     counter_example: tuple[Call, ...] = ()
     shortest: bool = False
@@ -136,25 +150,31 @@ def decide(
 ) -> Proof:
     """Decide `problem` within about `seconds` of search.
 
+    Raises ProblemError when there is nothing to decide, or far too much.
     `progress` is told now and then how many configurations were seen; memory is bounded by `states_max`.
     """
+    _sane(problem)
     scale = _Scale.of(problem)
 
+    blocks = sum(demand.count for demand in problem.demands)
+
     def look(goal: Goal) -> Search:
+        if blocks > SEARCHABLE:
+            return Search(False, [size for _count, size, _align in scale.kinds], None, 0)
         kinds = [(*kind, limit) for kind, limit in zip(scale.kinds, scale.limits, strict=True)]
         return search(
             kinds,
             goal,
             offset=scale.offset,
             seconds=seconds / 2,
-            states_max=states_max,
+            states_max=min(states_max, MEMORY_BYTES // (4 * blocks + 48)),
             progress=progress,
         )
 
     ends = confinement(scale.kinds, scale.offset)
     bounded = all(end <= limit for end, limit in zip(ends, scale.limits, strict=True))
     worst = look(Goal.FILLED)
-    needed = max(scale.end_pages(problem, worst.highest))
+    needed = max(problem.total, *scale.end_pages(problem, worst.highest))
     reached = worst.highest if worst.complete else ends
     enough: int | None = None
     if all(
@@ -162,7 +182,13 @@ def decide(
         for demand, end in zip(problem.demands, scale.end_pages(problem, reached), strict=True)
     ):
         enough = max(scale.end_pages(problem, reached))
-    common: dict[str, Any] = {"problem": problem, "needed_pages": needed, "enough_pages": enough}
+    published = robson(problem.total, max(demand.pages for demand in problem.demands))
+    common: dict[str, Any] = {
+        "problem": problem,
+        "needed_pages": needed,
+        "enough_pages": enough,
+        "robson_pages": published,
+    }
     if bounded:
         certificate = _certificate(problem, scale, Method.BOUND, "ends", ends)
         return Proof(
@@ -184,10 +210,10 @@ def decide(
     brief = look(Goal.SHORTEST)
     visited = worst.visited + brief.visited
     failure = brief.failure or worst.failure
-    if failure is None:
+    calls = _calls(failure) if failure else _all_at_once(problem)
+    if calls is None:
         return Proof(**common, outcome=Outcome.UNDECIDED, method=Method.NONE, visited=visited)
     proven = brief.failure is not None and brief.complete
-    calls = _calls(failure)
     if not proven:
         calls = _shorten(problem, calls)
     return Proof(
@@ -245,6 +271,23 @@ class _Scale:
             self.lead + (end - size) * self.unit + demand.pages
             for demand, (_count, size, _align), end in zip(problem.demands, self.kinds, ends, strict=True)
         ]
+
+
+def _sane(problem: Problem) -> None:
+    if not problem.demands or not 0 < problem.pages < 1 << 30:
+        raise ProblemError(
+            f"{problem.area}: nothing to decide about {problem.pages} pages: declare buffers and an area"
+        )
+    for demand in problem.demands:
+        if demand.count < 1 or not 0 < demand.pages < 1 << 30 or not 0 <= demand.align <= 20:
+            raise ProblemError(
+                f"{problem.area}: {demand.count} buffers {demand.name!r} of {demand.pages} pages, alignment "
+                f"order {demand.align}, make no sense: use counts and pages from 1 on and orders from 0 to 20"
+            )
+    if (buffers := sum(demand.count for demand in problem.demands)) > BUFFERS_MAX:
+        raise ProblemError(
+            f"{problem.area}: {buffers} buffers are too many to decide about: the most is {BUFFERS_MAX}"
+        )
 
 
 def _certificate(problem: Problem, scale: _Scale, method: Method, name: str, evidence: Any) -> dict[str, Any]:
@@ -311,8 +354,20 @@ def _calls(operations: Sequence[Operation]) -> list[Call]:
     return calls
 
 
+def _all_at_once(problem: Problem) -> list[Call] | None:
+    """Allocate everything, kind after kind, in both orders: fails at least when the total does not fit."""
+    order = [(kind, number) for kind, demand in enumerate(problem.demands) for number in range(demand.count)]
+    for calls in (order, order[::-1]):
+        made = play(problem, [Call(False, kind, number, None) for kind, number in calls])
+        if made is not None:
+            return made
+    return None
+
+
 def _shorten(problem: Problem, calls: list[Call]) -> list[Call]:
     """Drop calls, a buffer or a release at a time, for as long as the rest still fails."""
+    if len(calls) > SHORTENABLE:
+        return calls
     at = 0
     while at < len(calls):
         gone = calls[at]

@@ -289,7 +289,8 @@ def _expand(
                             counters[FAILED_COST] = cost
                         if not fill:
                             continue
-                    new[:] = held
+                    for k in range(len(new)):
+                        new[k] = held[k]
                     for k in range(first, last + 1):
                         block = order[k]
                         _remove(new, kinds[kind_of[block], BEGIN], kinds[kind_of[block], STOP], held[block])
@@ -347,8 +348,12 @@ def search(
     state = _State(kinds, goal, offset, states_max)
     deadline = time.monotonic() + seconds
     outcome = MORE
+    quota = 1
     while outcome == MORE and time.monotonic() < deadline:
-        outcome = _advance(256, *state.arguments)
+        begin = time.monotonic()
+        outcome = _advance(quota, *state.arguments)
+        # Short slices keep the deadline, however large a configuration is.
+        quota = 2 * quota if time.monotonic() - begin < 0.02 else max(1, quota // 2)
         if progress is not None:
             progress(int(state.counters[STATES]))
     return state.result(complete=outcome == DONE)

@@ -27,13 +27,9 @@ def robson(total: int, largest: int) -> int:
     """Units that first fit needs at most for `total` units held at any time, buffers of at most `largest`
     units.
     """
-    harmonic = math.fsum(1 / j for j in range(1, largest + 1)) if largest < 1 << 20 else _harmonic(largest)
+    # H_m from above: Euler's expansion, cut after a term that is too large.
+    harmonic = math.log(largest) + 0.57721566490153287 + 1 / (2 * largest)
     return math.ceil(harmonic * total / math.log(2))
-
-
-def _harmonic(n: int) -> float:
-    """H_n from above: Euler's expansion cut after a term that is too large."""
-    return math.log(n) + 0.57721566490153287 + 1 / (2 * n)
 
 
 def blocked(size: int, align: int, other_size: int, other_align: int) -> int:
