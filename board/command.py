@@ -1,6 +1,7 @@
 """QEMU's command line as a value: it can be printed, tested and pasted; it starts nothing."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from board.machine import QEMU, Machine
@@ -25,8 +26,12 @@ PASTABLE = Endpoints(
 """Files and sockets in the current folder, for a command line to paste."""
 
 
-def command_line(machine: Machine, image: str, endpoints: Endpoints) -> list[str]:
+def command_line(
+    machine: Machine, image: str, endpoints: Endpoints, options: Sequence[str] = ()
+) -> list[str]:
     """The command that boots ``image`` on the machine, RAM shared with the host.
+
+    :param options: more of QEMU's options, which an operating system needs
 
     A file offset is a guest physical address: neither machine has a hole in its RAM.
     """
@@ -45,6 +50,7 @@ def command_line(machine: Machine, image: str, endpoints: Endpoints) -> list[str
         "-mon", "chardev=monitor,mode=control",
         "-kernel", image,
         "-dtb", endpoints.blob,
+        *options,
     ]  # fmt: skip
 
 

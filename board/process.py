@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -38,19 +39,32 @@ class Qemu:
     :ivar screen: descriptor of a file for screen dumps, which QEMU knows as ``screen_path``
     """
 
-    def __init__(self, machine: Machine, image: Path, blob: bytes) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        image: Path,
+        blob: bytes,
+        *,
+        initrd: bytes | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
         self._stack = contextlib.ExitStack()
         try:
-            self._start(machine, image, blob)
+            self._start(machine, image, blob, initrd, options)
         except BaseException:
             self.close()
             raise
 
-    def _start(self, machine: Machine, image: Path, blob: bytes) -> None:
+    def _start(
+        self, machine: Machine, image: Path, blob: bytes, initrd: bytes | None, options: Sequence[str]
+    ) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         ram = self._memory("gcma-ram", machine.ram_bytes)
-        tree = self._memory("gcma-dtb", len(blob))
-        os.pwrite(tree, blob, 0)
+        tree = self._file("gcma-dtb", blob)
+        files = [tree]
+        if initrd is not None:
+            files.append(self._file("gcma-initrd", initrd))
+            options = ["-initrd", f"/dev/fd/{files[-1]}", *options]
         self.screen = self._memory("gcma-screen", 0)
         self.serial, serial = self._pair()
         self.monitor, monitor = self._pair()
@@ -66,6 +80,7 @@ class Qemu:
                 serial=f"fd={serial.fileno()}",
                 monitor=f"fd={monitor.fileno()}",
             ),
+            options,
         )
         # QEMU is to die with us even if we are killed; setpriv is part of util-linux
         setpriv = shutil.which("setpriv")
@@ -76,7 +91,7 @@ class Qemu:
                 stdin=subprocess.DEVNULL,
                 stdout=self._stderr,
                 stderr=self._stderr,
-                pass_fds=(ram, tree, self.screen, serial.fileno(), monitor.fileno()),
+                pass_fds=(ram, *files, self.screen, serial.fileno(), monitor.fileno()),
                 start_new_session=True,  # Ctrl-C is ours to handle
             )
         except OSError as error:
@@ -89,6 +104,11 @@ class Qemu:
         descriptor = os.memfd_create(name)
         self._stack.callback(os.close, descriptor)
         os.ftruncate(descriptor, size)
+        return descriptor
+
+    def _file(self, name: str, data: bytes) -> int:
+        descriptor = self._memory(name, len(data))
+        os.pwrite(descriptor, data, 0)
         return descriptor
 
     def _pair(self) -> tuple[socket.socket, socket.socket]:

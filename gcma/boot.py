@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from board import Plan
+    from board.linux import LinuxPlan
+    from gcma.terminal import Terminal
 
 PIPED_SECONDS: Final = 600.0
 """How long a session may last that nobody sits at."""
@@ -13,12 +15,16 @@ PIPED_SECONDS: Final = 600.0
 DESCRIPTION = """\
 Boot the emulated board that a devicetree describes and attach its serial console to this
 terminal. The firmware's console lists and runs the device tests and shows the board's
-regions and counters; with standard input from a pipe it does what is written there."""
+regions and counters; with standard input from a pipe it does what is written there. With
+--linux a stock Debian kernel takes the firmware's place, and the console has a shell."""
 EPILOG = """\
 examples:
   gcma boot dts/boards/rpi-4-b.dts                  Ctrl-] leaves, so does 'quit'
   printf 'run camera\\nstats\\n' | gcma boot my.dts   the end of input quits
   gcma boot my.dts --dry-run                        print QEMU's command line
+  gcma boot my.dts --linux                          Debian's kernel, and a shell
+  echo 'cat /proc/iomem' | gcma boot my.dts --linux
+  gcma boot my.dts --linux --kernel arch/arm64/boot/Image
 
 exit status: 0 the session ended as wished, 1 the board was lost, 2 usage or a missing tool
 """
@@ -28,10 +34,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``gcma boot``."""
     parser.add_argument("board", metavar="BOARD.dts", help="devicetree of the board, .dts or .dtb")
     parser.add_argument("--dry-run", action="store_true", help="print QEMU's command line and start nothing")
+    parser.add_argument("--linux", action="store_true", help="boot Linux: a kernel of Debian's, fetched once")
+    parser.add_argument(
+        "--kernel", metavar="IMAGE", help="with --linux: this arm64 Image instead of Debian's"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Run ``gcma boot``."""
+    if options.kernel and not options.linux:
+        print("gcma boot: --kernel names a Linux kernel and needs --linux", file=sys.stderr)
+        return 2
+    if options.linux:
+        return _linux(options)
     from board import load_plan
 
     plan = load_plan(options.board)
@@ -48,9 +63,8 @@ def _console(plan: "Plan") -> int:
     from gcma.terminal import Terminal
 
     with Board(plan) as board:
-        with Terminal(lambda data: board.console.offer(data), b"\rquit\r") as terminal:
-            if terminal.interactive:
-                print(f"{plan.name} on {plan.machine.name}: Ctrl-] leaves\r", file=sys.stderr)
+        with Terminal(board.console.offer, b"\rquit\r") as terminal:
+            _greet(terminal, plan.name, plan.machine.name)
             board.console.listener = terminal.show
             try:
                 board.attach(terminal.step, None if terminal.interactive else PIPED_SECONDS)
@@ -59,3 +73,52 @@ def _console(plan: "Plan") -> int:
                 lost = error
         print(f"gcma boot: {lost.evidence()}", file=sys.stderr)
         return 1
+
+
+def _greet(terminal: "Terminal", name: str, machine: str) -> None:
+    if terminal.interactive:
+        print(f"{name} on {machine}: Ctrl-] leaves\r", file=sys.stderr)
+
+
+def _linux(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    import dts
+    from board.error import EvidenceError
+    from board.kernel import DEFAULT, load_kernel
+    from board.linux import LinuxBoard, initramfs, plan_linux
+    from gcma.terminal import Terminal
+
+    tree = dts.load(options.board)
+    plan = plan_linux(tree, load_kernel(Path(options.kernel) if options.kernel else DEFAULT))
+    if options.dry_run:
+        _dry_run(plan)
+        return 0
+
+    def offer(data: bytes) -> int:
+        """Type it; out of a pipe a line at a time, for Linux forgets what it has no room for."""
+        if terminal.interactive:
+            return board.console.offer(data)
+        return board.console.offer(data[: data.find(b"\n") + 1] or data) if board.prompts() else 0
+
+    board = LinuxBoard(plan, initramfs(interactive=True), lambda data: terminal.show(data))
+    terminal = Terminal(offer, b"\nexit\n")
+    with board:
+        with terminal:
+            _greet(terminal, plan.name, plan.machine.name)
+            try:
+                board.run(terminal.step, None if terminal.interactive else PIPED_SECONDS)
+                return 0
+            except EvidenceError as error:
+                lost = error
+        print(f"gcma boot: {lost.evidence()}", file=sys.stderr)
+        return 1
+
+
+def _dry_run(plan: "LinuxPlan") -> None:
+    from board.command import PASTABLE, as_text, command_line
+
+    options = ("-initrd", "gcma.initrd", *plan.options)
+    print(as_text(command_line(plan.machine, str(plan.kernel.path), PASTABLE, options)))
+    print("dry run: nothing was started; gcma.dtb is the compiled tree, gcma.initrd the initramfs, "
+          f"gcma.ram a file of {plan.machine.ram_bytes >> 20} MiB", file=sys.stderr)  # fmt: skip

@@ -1,0 +1,225 @@
+"""Linux on the board: the same machine and the same tree, with a kernel in the firmware's place."""
+
+import math
+import select
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Self
+
+import dts
+from board.console import Console, printable
+from board.error import DeadlineError, DiedError, EvidenceError, LaunchError, LostBoardError
+from board.initramfs import Entry, archive
+from board.kernel import BUSYBOX, Kernel
+from board.machine import Machine, machine_for, require_qemu
+from board.package import fetch
+from board.process import Qemu
+from dts import Range
+from dts.range import without
+from guest.linux_build import init_program
+
+LOG_BYTES: Final = 8 << 20
+_RECENT_BYTES: Final = 64
+_STEP_SECONDS: Final = 0.01
+_QUIET_SECONDS: Final = 0.2
+_UART: Final = {"raspi4b": 0xFE20_1000, "raspi3b": 0x3F20_1000}
+OFF: Final = b"@@ gcma off\r\n"
+"""What our init says last. The boards have nothing that Linux could switch them off with."""
+ENDINGS: Final = (OFF, b"reboot: System halted", b"reboot: Power down", b"reboot: Restarting system")
+PANIC: Final = b"Kernel panic - not syncing"
+PROMPT: Final = b"linux# "
+_WHERE_IS_THE_CURSOR: Final = b"\x1b[6n"  # what busybox asks a terminal behind its prompt
+INITRD_AT: Final = 0x0800_0000
+"""Where QEMU puts the initramfs; the devicetree follows it."""
+
+
+class PanicError(LostBoardError):
+    """The kernel panicked; ``serial`` tells where. Usual cause: a region where no RAM is."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinuxPlan:
+    """A tree to boot Linux with.
+
+    :ivar name: the tree, as the user named it
+    :ivar blob: the tree that QEMU gets
+    :ivar memory: RAM as Linux will see it: what QEMU writes into /memory, and what else the tree has
+    """
+
+    name: str
+    machine: Machine
+    tree: dts.Tree
+    kernel: Kernel
+    blob: bytes
+    memory: tuple[Range, ...]
+    command: str
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """QEMU's options besides those of every board."""
+        # one thread: the secondary cores' wait loops would take the processor from the first
+        return ("-no-reboot", "-accel", "tcg,thread=single", "-append", self.command)
+
+    def verdict(self) -> dts.Verdict:
+        """What :func:`dts.examine` expects of this boot."""
+        return dts.examine(self.tree, self.assumptions())
+
+    def assumptions(self) -> dts.Assumptions:
+        """What the boot adds to the tree."""
+        return dts.Assumptions(
+            memory=self.memory,
+            occupied=(Range(0x0020_0000, self.kernel.memory_bytes), Range(INITRD_AT, 4 << 20)),
+            cma_on_cmdline="cma=" in self.command,
+            gcma=False,
+        )
+
+
+def plan_linux(tree: dts.Tree, kernel: Kernel, words: str = "") -> LinuxPlan:
+    """Plan a boot of Linux.
+
+    :param words: more words of the kernel's command line; those of the tree's ``/chosen`` stay
+    :raise MachineError: no emulated machine is compatible with the tree
+    """
+    machine = machine_for(tree)
+    own = tree.find("/chosen")
+    bootargs = own.properties.get("bootargs", b"").rstrip(b"\0").decode(errors="replace") if own else ""
+    command = f"{bootargs} earlycon=pl011,{_UART[machine.name]:#x} console=ttyAMA0,115200 panic=-1 {words}"
+    blob, memory = _with_memory(tree, machine)
+    return LinuxPlan(tree.name, machine, tree, kernel, blob, memory, command.strip())
+
+
+def _with_memory(tree: dts.Tree, machine: Machine) -> tuple[bytes, tuple[Range, ...]]:
+    """The tree with RAM that QEMU leaves alone, and all RAM that Linux will see.
+
+    QEMU puts the machine's first bank in the place of every /memory node, and forgets other banks.
+    """
+    copy = dts.read_blob(dts.flatten(tree), tree.name)
+    first, *banks = machine.memory
+    declared = dts.examine(copy).memory
+    for name in [node.name for node in copy.root.children if node.base_name == "memory"]:
+        copy.root.remove(name)
+    kept = dts.examine(copy).memory
+    lost = [
+        Range(max(item.base, bank.base), min(item.end, bank.end) - max(item.base, bank.base))
+        for item in without(declared, kept)
+        for bank in banks
+        if item.overlaps(bank)
+    ]
+    for item in lost:
+        node = copy.root.add(f"ram@{item.base:x}")
+        node.properties["device_type"] = b"memory\0"
+        node.properties["reg"] = item.base.to_bytes(4 * copy.root.address_cells, "big") + item.size.to_bytes(
+            4 * copy.root.size_cells, "big"
+        )
+    return dts.flatten(copy), (first, *kept, *lost)
+
+
+def initramfs(*, interactive: bool) -> bytes:
+    """Our init, and a shell for it when somebody is to type.
+
+    :raise guest.GuestError: init cannot be built
+    :raise PackageError: the shell cannot be fetched
+    """
+    entries = [
+        *(Entry.folder(name) for name in ("dev", "proc", "sys", "bin")),
+        Entry.character_device("dev/console", 5, 1),
+        Entry.program("init", init_program()),
+    ]
+    if interactive:
+        entries.append(Entry.program("bin/busybox", fetch(BUSYBOX).read_bytes()))
+    return archive(entries)
+
+
+class LinuxBoard:
+    """A board with Linux on it, from power-on to power-off. Use it as a context manager.
+
+    :param initrd: its initramfs
+    :param listener: gets all that comes over the serial line, as it comes
+
+    :ivar ended: whether Linux has said its last word
+    """
+
+    def __init__(
+        self, plan: LinuxPlan, initrd: bytes, listener: Callable[[bytes], None] | None = None
+    ) -> None:
+        self.plan = plan
+        self.ended = False
+        self._panicked = False
+        self._initrd = initrd
+        self._listener = listener
+        self._log = bytearray()
+        self._recent = b""
+
+    def __enter__(self) -> Self:
+        plan = self.plan
+        require_qemu(plan.machine)
+        self._qemu = Qemu(
+            plan.machine, plan.kernel.path, plan.blob, initrd=self._initrd, options=plan.options
+        )
+        self.console = Console(self._qemu.serial)
+        self.console.listener = self._keep
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._qemu.close()
+
+    def _keep(self, data: bytes) -> None:
+        self._recent = self._recent[-_RECENT_BYTES:] + data
+        self.ended |= any(ending in self._recent for ending in ENDINGS)
+        self._panicked |= PANIC in self._recent
+        if len(self._log) < LOG_BYTES:
+            self._log += data
+        if self._listener is not None:
+            self._listener(data)
+
+    @property
+    def log(self) -> str:
+        """What came over the serial line, up to LOG_BYTES, printable."""
+        return printable(bytes(self._log))
+
+    def saw(self, text: bytes) -> bool:
+        """Whether a text came over the serial line."""
+        return text in self._log
+
+    def prompts(self) -> bool:
+        """Whether the shell waits for a command."""
+        return self._recent.removesuffix(_WHERE_IS_THE_CURSOR).endswith(PROMPT)
+
+    def run(self, done: Callable[[], bool], seconds: float | None) -> None:
+        """Let Linux run until something is done or it has ended.
+
+        :param seconds: None for a user who may think as long as he likes
+        :raise LaunchError: QEMU ended before the kernel spoke
+        :raise DiedError: QEMU ended
+        :raise PanicError: the kernel panicked
+        :raise DeadlineError: it went on for longer than ``seconds``
+        """
+        deadline = time.monotonic() + (math.inf if seconds is None else seconds)
+        while True:
+            self.console.drain()
+            if done() or self.ended:
+                return
+            if self._panicked:
+                self._settle()
+                raise self._lost(PanicError, "the kernel panicked")
+            ending = self._qemu.ending()
+            if ending:
+                self._settle()
+                raise self._lost(DiedError if self._log else LaunchError, f"QEMU ended ({ending})")
+            if time.monotonic() > deadline:
+                raise self._lost(DeadlineError, f"Linux was not done within {seconds:g} s; QEMU was killed")
+            select.select([self._qemu.serial], [], [], _STEP_SECONDS)
+
+    def _settle(self) -> None:
+        """Read on until the line is quiet: the words that follow say why."""
+        while select.select([self._qemu.serial], [], [], _QUIET_SECONDS)[0] and self.console.drain():
+            pass
+
+    def _lost(self, kind: type[EvidenceError], message: str) -> EvidenceError:
+        return kind(
+            f"{self.plan.name}: {message}",
+            command=self._qemu.command_text(),
+            serial=self.console.tail(),
+            stderr=self._qemu.stderr(),
+        )
