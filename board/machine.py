@@ -4,6 +4,7 @@ What stands here was measured with QEMU 10.0: RAM sizes are fixed per machine, Q
 its own /memory node, and it puts things where it likes without looking at the tree.
 """
 
+import functools
 import re
 import shutil
 import subprocess
@@ -109,6 +110,11 @@ def qemu_version() -> tuple[int, int]:
             f"{QEMU} is not on PATH: install Debian's qemu-system-arm (9.0 or newer for raspi4b) "
             "or run scripts/setup"
         )
+    return _version_of(path)
+
+
+@functools.cache  # every board asks, and QEMU takes 20 ms to answer
+def _version_of(path: str) -> tuple[int, int]:
     try:
         run = subprocess.run(
             [path, "--version"],
