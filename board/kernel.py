@@ -12,7 +12,6 @@ from board.package import Package, PackageError, fetch
 _HEADER: Final = struct.Struct("<8xQQ32xI4x")
 """Documentation/arch/arm64/booting.rst: text_offset, image_size, ..., magic."""
 _MAGIC: Final = 0x644D5241
-_ALIGN_BYTES: Final = 2 << 20
 BASE: Final = 0x0020_0000
 """Where QEMU's boards put an Image with a text_offset of 0."""
 
@@ -46,17 +45,19 @@ class Kernel:
     memory_bytes: int
 
 
-def load_kernel(choice: str | Path) -> Kernel:
-    """A kernel by its version in KERNELS, fetched when needed, or by its file.
+def choose_kernel(choice: str | None) -> Kernel:
+    """A kernel by its version in KERNELS, fetched when needed, or by its file; None for the DEFAULT one.
 
     :raise KernelError: no arm64 Image, or it cannot be fetched
     """
-    if isinstance(choice, Path):
-        return Kernel(choice, _memory_bytes(choice))
-    try:
-        path = fetch(KERNELS[choice])
-    except PackageError as error:
-        raise KernelError(f"no Linux kernel at hand: {error}; give one with --kernel Image") from error
+    package = KERNELS.get(choice or DEFAULT)
+    if package is None:
+        path = Path(choice or DEFAULT)
+    else:
+        try:
+            path = fetch(package)
+        except PackageError as error:
+            raise KernelError(f"no Linux kernel at hand: {error}; give one with --kernel Image") from error
     return Kernel(path, _memory_bytes(path))
 
 
@@ -77,4 +78,4 @@ def _memory_bytes(path: Path) -> int:
     if offset or not size:
         raise KernelError(f"{path}: expected text_offset 0 and an image_size (Linux 5.8 and later), "
                           f"found {offset:#x} and {size:#x}")  # fmt: skip
-    return -(-int(size) // _ALIGN_BYTES) * _ALIGN_BYTES
+    return int(size)

@@ -70,8 +70,7 @@ class LinuxPlan:
         return dts.Assumptions(
             memory=self.memory,
             occupied=(Range(0x0020_0000, self.kernel.memory_bytes), Range(INITRD_AT, 4 << 20)),
-            cma_on_cmdline="cma=" in self.command,
-            gcma=False,
+            cma_on_cmdline=any(word.startswith("cma=") for word in self.command.split()),
         )
 
 

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print QEMU's command line and start nothing")
     parser.add_argument("--linux", action="store_true", help="boot Linux: a kernel of Debian's, fetched once")
     parser.add_argument(
-        "--kernel", metavar="IMAGE", help="with --linux: this arm64 Image instead of Debian's"
+        "--kernel", metavar="IMAGE", help="with --linux: 7.3 (default) or 6.12 of Debian, or an arm64 Image"
     )
 
 
@@ -81,16 +81,14 @@ def _greet(terminal: "Terminal", name: str, machine: str) -> None:
 
 
 def _linux(options: argparse.Namespace) -> int:
-    from pathlib import Path
-
     import dts
     from board.error import EvidenceError
-    from board.kernel import DEFAULT, load_kernel
+    from board.kernel import choose_kernel
     from board.linux import LinuxBoard, initramfs, plan_linux
     from gcma.terminal import Terminal
 
     tree = dts.load(options.board)
-    plan = plan_linux(tree, load_kernel(Path(options.kernel) if options.kernel else DEFAULT))
+    plan = plan_linux(tree, choose_kernel(options.kernel))
     if options.dry_run:
         _dry_run(plan)
         return 0

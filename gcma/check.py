@@ -4,6 +4,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Final
 
+from gcma import against
+
 if TYPE_CHECKING:
     from dts import Assumptions
     from dts.report import Report
@@ -65,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cmdline", default="", metavar="TEXT", help="kernel command line, of which cma= matters"
     )
     assumed.add_argument("--no-gcma", action="store_true", help="a kernel with CONFIG_GCMA=n")
+    against.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -74,6 +77,8 @@ def run(options: argparse.Namespace) -> int:
     if not options.files:
         print("gcma check: a devicetree is needed; give the path of a .dts or .dtb file.", file=sys.stderr)
         return 2
+    if options.against_linux:
+        return against.run(options)
     from dts import DtsError, examine, load
     from dts.report import report
 
