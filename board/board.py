@@ -164,7 +164,7 @@ class Board:
             raise error
 
     def run(self, case: Case) -> Verdict:
-        """Have the firmware run a case.
+        """Have the firmware run a case. A fault in it ends the board too.
 
         :raise DiedError: QEMU ended meanwhile
         :raise DeadlineError: no report within the case's deadline
@@ -175,7 +175,8 @@ class Board:
         began = time.monotonic()
         report = self._ask((case.number,), case.deadline, case.id)
         seconds = time.monotonic() - began
-        self.state = State.IDLE
+        # after a fault the guest's memory may be in any state
+        self.state = State.LOST if report.outcome is Outcome.FAULT else State.IDLE
         pool = "" if report.outcome is Outcome.PASSED else self.pool_map()
         left = self._services.release_all()
         outcome, message = report.outcome, report.message

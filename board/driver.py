@@ -5,7 +5,7 @@ cases; buffers come out of the guaranteed pool.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 import numpy as np
@@ -33,7 +33,7 @@ class Frame:
     """
 
     buffer: Buffer
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] = field(repr=False)
     form: Format
     width: int
     height: int
@@ -160,7 +160,11 @@ class DisplayDriver:
         height = frame.height - top if height is None else height
         if frame.form is not Format.RGBA8888:
             raise RequestError(f"blit of a {frame.form.name} frame: a screen shows RGBA8888")
-        if min(left, top) < 0 or left + width > frame.width or top + height > frame.height:
+        if (
+            min(left, top, width - 1, height - 1) < 0
+            or left + width > frame.width
+            or top + height > frame.height
+        ):
             raise RequestError(
                 f"blit of {width} x {height} at {left}, {top}: "
                 f"the frame has {frame.width} x {frame.height} pixels"

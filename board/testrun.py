@@ -66,6 +66,16 @@ class Test:
 ALL_TESTS = tuple(Test(subject) for subject in (*CASES, *VARIANTS))
 
 
+def missing(plan: Plan, case: Case) -> str | None:
+    """What a case needs and the board lacks; None: it can run."""
+    devices = [name for name in case.needs if name not in plan.devices]
+    if devices:
+        return f"the tree has no {' and no '.join(devices)}"
+    if case.high_memory and plan.high_memory is None:
+        return f"{plan.machine.name} has no memory above 1 GiB"
+    return None
+
+
 class TestRun:
     """A run of tests on a plan's board.
 
@@ -133,9 +143,9 @@ class TestRun:
             seconds = time.monotonic() - began
             return TestResult(test.id, test.device, test.title, result, seconds, verified, message, evidence)
 
-        missing = self._missing(case)
-        if missing:
-            return ended(Result.SKIPPED, missing)
+        lacking = missing(self.plan, case)
+        if lacking:
+            return ended(Result.SKIPPED, lacking)
         try:
             board = self._running_board()
             began = time.monotonic()
@@ -156,14 +166,6 @@ class TestRun:
         if verdict.outcome is Outcome.FAULT:
             self.close()  # memory may be in any state
         return ended(result, verdict.message, verdict.bytes_verified, evidence)
-
-    def _missing(self, case: Case) -> str | None:
-        missing = [name for name in case.needs if name not in self.plan.devices]
-        if missing:
-            return f"the tree has no {' and no '.join(missing)}"
-        if case.high_memory and self.plan.high_memory is None:
-            return f"{self.plan.machine.name} has no memory above 1 GiB"
-        return None
 
     def _running_board(self) -> Board:
         if self._board is None:

@@ -1,0 +1,160 @@
+"""The plug-in's fixtures on real boards: what a user's own suite does."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from allocator import CmaAllocError, ContiguousArea
+from board import Board, CameraDriver, DisplayDriver, DmaDriver, Plan, RequestError, State, Verdict
+from board.controlblock import copy
+from guest.protocol import Format
+
+pytestmark = [pytest.mark.qemu, pytest.mark.gcma_board("rpi-4-b", "rpi-3-b")]
+
+MIB = 1 << 20
+
+
+def test_a_frame_arrives_byte_for_byte(gcma_camera: CameraDriver) -> None:
+    frame = gcma_camera.capture(640, 480)
+    assert frame.pixels.shape == (480, 640, 4)
+    assert np.array_equal(frame.pixels, frame.expected)
+
+
+def test_frames_differ_and_stay(gcma_camera: CameraDriver) -> None:
+    first, second = gcma_camera.capture(64, 64), gcma_camera.capture(64, 64)
+    assert (first.number, second.number) == (1, 2)
+    assert first.buffer.cpu_address != second.buffer.cpu_address
+    assert not np.array_equal(first.pixels, second.pixels)
+    assert np.array_equal(first.pixels, first.expected)
+
+
+def test_raw_frames_with_a_stride_of_ones_own(gcma_camera: CameraDriver) -> None:
+    frame = gcma_camera.capture(4056, 3040, Format.RAW12, stride=6112)
+    assert frame.pixels.shape == (3040, 6084)
+    assert np.array_equal(frame.pixels, frame.expected)
+
+
+def test_frames_come_out_of_the_pool_and_go_back(
+    gcma_board: Board, gcma_camera: CameraDriver, gcma_area: ContiguousArea
+) -> None:
+    frame = gcma_camera.capture(1920, 1080)
+    assert gcma_area.available_count == gcma_area.count - 2025
+    assert gcma_area.holds(frame.buffer.pfn, frame.buffer.count)
+    assert gcma_board.pool_map().splitlines()[-1] == (
+        f"{frame.buffer.cpu_address:#012x} 2025 pages of {frame.buffer.device}, "
+        f"bus {frame.buffer.bus_address:#x}"
+    )
+    gcma_camera.release(frame)
+    assert gcma_area.available_count == gcma_area.count
+    with pytest.raises(RequestError, match="it was freed already, or never allocated here"):
+        gcma_camera.release(frame)
+
+
+def test_a_frame_on_the_screen(gcma_camera: CameraDriver, gcma_display: DisplayDriver) -> None:
+    frame = gcma_camera.capture(640, 480)
+    gcma_display.blit(frame, left=100, top=50, width=320, height=200)
+    assert np.array_equal(gcma_display.screenshot(), frame.pixels[50:250, 100:420, :3])
+
+
+def test_a_picture_on_the_screen(gcma_display: DisplayDriver, gcma_area: ContiguousArea) -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (48, 64, 4), dtype=np.uint8)
+    gcma_display.show(picture)
+    assert np.array_equal(gcma_display.screenshot(), picture[..., :3])
+    assert gcma_area.available_count == gcma_area.count
+
+
+@pytest.mark.parametrize(
+    ("rectangle", "message"),
+    [
+        ({"left": 600, "width": 41}, "blit of 41 x 480 at 600, 0: the frame has 640 x 480 pixels"),
+        ({"top": -1, "height": 2}, "blit of 640 x 2 at 0, -1: the frame has 640 x 480 pixels"),
+        ({"width": 0}, "blit of 0 x 480 at 0, 0: the frame has 640 x 480 pixels"),
+    ],
+)
+def test_a_rectangle_outside_the_frame(
+    gcma_camera: CameraDriver, gcma_display: DisplayDriver, rectangle: dict[str, int], message: str
+) -> None:
+    frame = gcma_camera.capture(640, 480)
+    with pytest.raises(RequestError) as caught:
+        gcma_display.blit(frame, **rectangle)
+    assert str(caught.value) == message
+
+
+def test_no_picture(gcma_display: DisplayDriver) -> None:
+    with pytest.raises(RequestError, match=r"^show: expected uint8 of shape \(height, width, 4\), got uint8"):
+        gcma_display.show(np.zeros((4, 4), np.uint8))
+
+
+def test_a_chain_of_dma(gcma_board: Board, gcma_dma: DmaDriver) -> None:
+    source, target = gcma_board.allocate("codec", MIB), gcma_board.allocate("codec", MIB)
+    data = np.random.default_rng(2).integers(0, 256, MIB, dtype=np.uint8)
+    gcma_board.memory(source.cpu_address, MIB)[:] = data
+    half = MIB // 2
+    gcma_dma.run(
+        3,
+        [
+            copy(0, target.bus_address + half, source.bus_address, half),
+            copy(0, target.bus_address, source.bus_address + half, half),
+        ],
+    )
+    assert np.array_equal(gcma_board.memory(target.cpu_address, MIB), np.roll(data, half))
+
+
+def test_dma_is_checked_before_it_starts(gcma_board: Board, gcma_dma: DmaDriver) -> None:
+    buffer = gcma_board.allocate("codec", MIB)
+    with pytest.raises(RequestError, match=r"a length of 7 bytes; expected a multiple of 4 above 0$"):
+        gcma_dma.run(0, [copy(0, buffer.bus_address, buffer.bus_address, 7)])
+    with pytest.raises(RequestError, match=r"DMA channel 15: expected 0 to 14$"):
+        gcma_dma.run(15, [copy(0, buffer.bus_address, buffer.bus_address, 8)])
+    beyond = buffer.bus_address + buffer.count * 4096 + 4096
+    with pytest.raises(RequestError, match=r"lies in the pool at .*, but in no allocated buffer$"):
+        gcma_dma.run(0, [copy(0, beyond, buffer.bus_address, 8)])
+    assert gcma_board.state is State.IDLE
+
+
+def test_memory_outside_any_buffer(gcma_board: Board, gcma_plan: Plan) -> None:
+    with pytest.raises(
+        RequestError, match=r"^memory: .* lies in the pool at .*, but in no allocated buffer$"
+    ):
+        gcma_board.memory(gcma_plan.place.base, 4096)
+
+
+def test_a_device_that_the_board_has_not(gcma_board: Board, gcma_plan: Plan) -> None:
+    with pytest.raises(RequestError) as caught:
+        gcma_board.allocate("npu", 4096)
+    assert str(caught.value) == (
+        f"{gcma_plan.name}: a buffer for 'npu': this board's devices are camera, display, codec, v3d, dma"
+    )
+
+
+def test_what_does_not_fit(gcma_board: Board, gcma_camera: CameraDriver, gcma_area: ContiguousArea) -> None:
+    failures = gcma_board.tally.allocation_failures
+    with pytest.raises(CmaAllocError):
+        gcma_camera.capture(20_000, 20_000)
+    assert gcma_board.tally.allocation_failures == failures + 1
+    assert gcma_area.available_count == gcma_area.count
+
+
+def test_a_frame_that_the_camera_refuses_leaves_nothing(
+    gcma_camera: CameraDriver, gcma_area: ContiguousArea
+) -> None:
+    with pytest.raises(
+        RequestError, match=r"^capture: a stride of 20 bytes: expected a multiple of 8 from 16 on"
+    ):
+        gcma_camera.capture(4, 4, stride=20)
+    assert gcma_area.available_count == gcma_area.count
+
+
+def test_buffers_of_a_test_survive_the_guests_own_cases(
+    gcma_camera: CameraDriver, gcma_case: Callable[[str], Verdict]
+) -> None:
+    frame = gcma_camera.capture(320, 240)
+    verdict = gcma_case("camera.fhd-rgba")
+    assert verdict.bytes_verified == 1920 * 1080 * 4
+    assert np.array_equal(frame.pixels, frame.expected)
+
+
+def test_an_unknown_case(gcma_case: Callable[[str], Verdict]) -> None:
+    with pytest.raises(ValueError, match=r"^'camera.none' is no case; gcma test --list shows them$"):
+        gcma_case("camera.none")
