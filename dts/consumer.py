@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dts.reach import Reach, Window, reach
+from dts.blob import KERNEL_DEPTH
+from dts.reach import Buses, Reach, Window
 from dts.tree import Node, Tree
 
 
@@ -14,7 +15,7 @@ class Consumer:
 
     :ivar path: of the node
     :ivar regions: paths of the nodes it names, None for a phandle that no node has
-    :ivar available: whether its ``status`` enables it
+    :ivar available: whether it and all above it are enabled, so that a driver may bind to it
     :ivar reach: which memory its DMA reaches
     :ivar node: the node itself
     """
@@ -46,29 +47,25 @@ class Consumer:
         return self.reach.iommu
 
 
-def consumers(tree: Tree) -> dict[str, Consumer]:
-    """Every consumer of the tree by its path, in document order."""
-    users = [(path, node) for path, node in tree.paths() if "memory-region" in node.properties]
-    if not users:
-        return {}
-    phandles = tree.phandles()
+def consumers(tree: Tree, buses: Buses) -> dict[str, Consumer]:
+    """Every consumer of the tree by its path, in document order; nodes that the kernel leaves out "
+    "have none.
+    """
+    users = []
+    stack = [("", tree.root, tree.root.available, 0)]
+    while stack:
+        path, node, available, depth = stack.pop()
+        if "memory-region" in node.properties:
+            users.append((path or "/", node, available))
+        if depth < KERNEL_DEPTH - 2:
+            for child in reversed(node.children):
+                stack.append((f"{path}/{child.name}", child, available and child.available, depth + 1))
+    phandles = tree.phandles() if users else {}
     out: dict[str, Consumer] = {}
-    for path, node in users:
+    for path, node, available in users:
         if path not in out:
-            out[path] = Consumer(
-                path, _targets(node, phandles), enabled(node), reach(tree, node, phandles), node
-            )
+            out[path] = Consumer(path, _targets(node, phandles), available, buses.reach(node), node)
     return out
-
-
-def enabled(node: Node) -> bool:
-    """Whether the node and all above it are enabled, so that a driver may bind to it."""
-    at: Node | None = node
-    while at is not None:
-        if not at.available:
-            return False
-        at = at.parent
-    return True
 
 
 def _targets(node: Node, phandles: dict[int, Node]) -> tuple[str | None, ...]:

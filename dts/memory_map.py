@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dts.range import Range, RangeSet, size_text
-from dts.reach import zone_dma_last
 from dts.region import Region, State
-from dts.tree import Tree
 from dts.verdict import Verdict
 
 GIB = 1 << 30
@@ -15,7 +13,7 @@ _ROWS = 120
 _NAMES = 4
 
 
-def memory_map(tree: Tree, verdict: Verdict) -> Iterator[str]:
+def memory_map(verdict: Verdict) -> Iterator[str]:
     """The map, line by line, from address 0 upwards; nothing when there is nothing to show.
 
     Bars: ``:`` RAM, ``#`` a CMA area, ``=`` another reservation in RAM, ``-`` one elsewhere, blank no RAM.
@@ -27,7 +25,7 @@ def memory_map(tree: Tree, verdict: Verdict) -> Iterator[str]:
         yield from _unplaced(verdict)
         return
     top = max(item.end for item in spots)
-    lines = _lines(tree, verdict, top)
+    lines = _lines(verdict, top)
     edges = {edge for item in spots for edge in (item.base, item.end)} | set(lines)
     cuts = sorted(edges)
     width = max(len(f"{cuts[-1]:#x}"), 10)
@@ -88,7 +86,7 @@ def _kind(region: Region) -> str:
     return "no-map" if "no-map" in region.flags else "reserved"
 
 
-def _lines(tree: Tree, verdict: Verdict, top: int) -> dict[int, str]:
+def _lines(verdict: Verdict, top: int) -> dict[int, str]:
     """Where reach or a zone ends, inside of what is drawn."""
     notes: dict[int, list[str]] = {}
     for edge, name in ((GIB, "1 GiB"), (4 * GIB, "4 GiB")):
@@ -98,7 +96,7 @@ def _lines(tree: Tree, verdict: Verdict, top: int) -> dict[int, str]:
     for consumer in verdict.consumers.values():
         if consumer.available and not consumer.iommu and consumer.cpu_limit is not None:
             users.setdefault(consumer.cpu_limit + 1, []).append(consumer.node.name)
-    last = zone_dma_last(tree)
+    last = verdict.zone_dma_last
     if last is not None and 0 < last + 1 < min(top, 4 * GIB):
         notes.setdefault(last + 1, []).append("ZONE_DMA ends")
     for edge, names in users.items():

@@ -28,7 +28,7 @@ def lines(report: Report, assumptions: Assumptions, *, colour: bool, draw: bool)
     if draw:
         grid = size_text(cma_alignment(assumptions, verdict.arch))
         page = size_text(assumptions.page_size)
-        picture = list(memory_map(report.tree, verdict))
+        picture = list(memory_map(verdict))
         if picture:
             heading = f"memory of {report.path} ({verdict.arch.value}, {page} pages, CMA areas on {grid})"
             yield _paint(_plain(heading), "1", colour)

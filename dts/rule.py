@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dts.assumptions import Arch, Assumptions, cma_alignment
 from dts.consumer import Consumer
@@ -11,6 +11,9 @@ from dts.finding import Finding, Severity
 from dts.range import Range
 from dts.region import Region
 from dts.tree import Node, Tree
+
+MAX_FINDINGS = 1000
+"""Most findings of one rule that are listed for one tree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,9 @@ class Case:
     """A tree under judgement: what the checks look at, and where they report.
 
     :ivar nodes: the node of each region, by path
+    :ivar counts: findings by code, those that are not listed included
     :ivar grid: ``CMA_MIN_ALIGNMENT_BYTES``
+    :ivar zone_dma_last: see :class:`~dts.verdict.Verdict`
     :ivar hopeless: regions that no RAM beyond the declared one could make fit
     """
 
@@ -53,10 +58,12 @@ class Case:
     regions: dict[str, Region]
     nodes: dict[str, Node]
     consumers: dict[str, Consumer]
+    zone_dma_last: int | None
     overlaps: list[tuple[Region, Region]]
     grid: int = 0
     findings: list[Finding] = field(default_factory=list)
     hopeless: set[str] = field(default_factory=set)
+    counts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.grid = cma_alignment(self.assumptions, self.arch)
@@ -81,9 +88,20 @@ class Case:
         :param what: what is expected and what is seen, without a full stop
         :param hint: what to do, likewise
         """
-        self.findings.append(
-            Finding(rule.code, severity or rule.severity, node, prop, what, hint, rule.kernel)
-        )
+        count = self.counts[rule.code] = self.counts.get(rule.code, 0) + 1
+        if count <= MAX_FINDINGS:
+            self.findings.append(
+                Finding(rule.code, severity or rule.severity, node, prop, what, hint, rule.kernel)
+            )
+
+    def every_finding(self) -> Iterator[Finding]:
+        """The findings; of a rule with too many, a last one tells how many are not listed."""
+        yield from self.findings
+        for code, count in self.counts.items():
+            if count > MAX_FINDINGS:
+                last = next(finding for finding in reversed(self.findings) if finding.code == code)
+                what = f"/: {count - MAX_FINDINGS} further findings of {code} are not listed"
+                yield replace(last, node="/", prop=None, what=what, hint="repair those listed first")
 
     def live_regions(self) -> Iterator[tuple[Node, Region]]:
         """Regions that the kernel looks at: enabled, below a parent of the right format."""

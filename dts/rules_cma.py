@@ -5,7 +5,6 @@ from __future__ import annotations
 from dts.assumptions import Arch, cma_areas
 from dts.finding import Severity
 from dts.range import Range, size_text
-from dts.reach import zone_dma_last
 from dts.region import Cause, Kind, Region
 from dts.rule import Case, Rule, cells_text, plural
 from dts.rules_dynamic import PLACEMENT_ANYWHERE
@@ -393,7 +392,7 @@ def zones(case: Case) -> None:
     areas = [region for _, region in case.live_regions() if region.cma and region.live]
     if not areas:
         return
-    last = zone_dma_last(case.tree)
+    last = case.zone_dma_last
     low = not case.memory or min(bank.base for bank in case.memory) < 1 << 32
     dma_end = min(last, (1 << 32) - 1) + 1 if last is not None and low else (last or (1 << 32) - 1) + 1
     boundaries = {dma_end: "the end of ZONE_DMA", 1 << 32: "4 GiB, the end of ZONE_DMA32"}

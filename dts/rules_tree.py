@@ -6,7 +6,7 @@ from dts.blob import KERNEL_DEPTH
 from dts.finding import Severity
 from dts.region import Kind, State
 from dts.reserved import format_fault
-from dts.rule import Case, Rule, cells_text, plural
+from dts.rule import MAX_FINDINGS, Case, Rule, cells_text, plural
 from dts.tree import Node, Oddity
 
 BLOB_MISALIGNED = Rule(
@@ -167,7 +167,7 @@ RULES = (
 
 def blob(case: Case) -> None:
     """Oddities of the blob, as the reader noticed them."""
-    for oddity, node, name in case.tree.oddities:
+    for oddity, node, name in case.tree.oddities[: MAX_FINDINGS + 1]:
         path = node.path
         if oddity is Oddity.DUPLICATE_NODE:
             case.report(

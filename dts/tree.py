@@ -296,13 +296,14 @@ class Tree:
         """All nodes in document order, the root first."""
         return self.root.walk()
 
-    def paths(self) -> Iterator[tuple[str, Node]]:
-        """All nodes with their paths, as :meth:`walk`; cheaper than to ask each node for its path."""
-        stack = [("", self.root)]
+    def paths(self, depth: int) -> Iterator[tuple[str, Node]]:
+        """The nodes down to a depth with their paths; cheaper than to ask each node for its path."""
+        stack = [("", self.root, 0)]
         while stack:
-            path, node = stack.pop()
+            path, node, level = stack.pop()
             yield path or "/", node
-            stack.extend((f"{path}/{child.name}", child) for child in reversed(node.children))
+            if level < depth:
+                stack.extend((f"{path}/{child.name}", child, level + 1) for child in reversed(node.children))
 
     def find(self, path: str) -> Node | None:
         """The node at an absolute path, None when there is none."""

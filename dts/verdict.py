@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dts.assumptions import Arch, Assumptions
+from dts.blob import KERNEL_DEPTH
 from dts.consumer import Consumer, consumers
 from dts.finding import Finding, Severity
 from dts.range import Range
+from dts.reach import Buses
 from dts.region import Region
 from dts.reserved import declared_memory, region_nodes, scan
 from dts.rule import Case
@@ -28,6 +30,8 @@ class Verdict:
     :ivar memreserve: the entries of ``/memreserve/``
     :ivar regions: by path, in document order
     :ivar consumers: nodes with ``memory-region`` by path, in document order
+    :ivar zone_dma_last: highest CPU address that every bus reaches, where ZONE_DMA of arm64 ends; None
+        without any limit
     :ivar overlaps: paths of each pair of regions that share memory, lower base first
     :ivar findings: by place in the tree
     """
@@ -37,6 +41,7 @@ class Verdict:
     memreserve: tuple[Range, ...]
     regions: dict[str, Region]
     consumers: dict[str, Consumer]
+    zone_dma_last: int | None
     overlaps: tuple[tuple[str, str], ...]
     findings: tuple[Finding, ...]
 
@@ -51,6 +56,7 @@ def examine(tree: Tree, assumptions: Assumptions | None = None) -> Verdict:
     assumed = assumptions or Assumptions()
     memory = declared_memory(tree) if assumed.memory is None else assumed.memory
     regions = scan(tree, assumed, memory)
+    buses = Buses(tree)
     pairs = overlapping(regions.values())
     case = Case(
         tree=tree,
@@ -59,7 +65,8 @@ def examine(tree: Tree, assumptions: Assumptions | None = None) -> Verdict:
         memory=memory,
         regions=regions,
         nodes=region_nodes(tree),
-        consumers=consumers(tree),
+        consumers=consumers(tree, buses),
+        zone_dma_last=buses.zone_dma_last(),
         overlaps=pairs,
     )
     for check in CHECKS:
@@ -70,8 +77,9 @@ def examine(tree: Tree, assumptions: Assumptions | None = None) -> Verdict:
         memreserve=tree.memreserve,
         regions=regions,
         consumers=case.consumers,
+        zone_dma_last=case.zone_dma_last,
         overlaps=tuple((first.path, second.path) for first, second in pairs),
-        findings=tuple(in_document_order(tree, case.findings)),
+        findings=tuple(in_document_order(tree, case.every_finding())),
     )
 
 
@@ -82,7 +90,7 @@ def in_document_order(tree: Tree, findings: Iterable[Finding]) -> list[Finding]:
         return found
     wanted = {finding.node for finding in found}
     order: dict[str, tuple[int, dict[str | None, int]]] = {}
-    for index, (path, node) in enumerate(tree.paths()):
+    for index, (path, node) in enumerate(tree.paths(KERNEL_DEPTH)):
         if path in wanted and path not in order:
             order[path] = index, {name: at for at, name in enumerate(node.properties)}
 

@@ -1,8 +1,8 @@
 """Each rule has two small boards: one that breaks it and one that does not.
 
-``rules/CODE-fail.txt`` holds all findings of ``rules/CODE-fail.dts``, word for word; after a deliberate change
-of a message, ``python tests/dts/test_rules.py`` writes them anew. A first line ``// gcma check ...`` gives
-options.
+``rules/CODE-fail.txt`` holds all findings of ``rules/CODE-fail.dts``, word for word; after a deliberate
+change of a message, ``python tests/dts/test_rules.py`` writes them anew. A first line ``// gcma check ...``
+gives options.
 """
 
 from __future__ import annotations
