@@ -8,6 +8,7 @@ command is named, so that ``gcma --help`` starts fast.
 import argparse
 import contextlib
 import importlib
+import io
 import os
 import signal
 import sys
@@ -39,6 +40,9 @@ exit status: 0 good, 1 the subject failed, 2 usage, unreadable input or a missin
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
     try:
         return _run(words)
     except KeyboardInterrupt:

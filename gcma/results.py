@@ -78,7 +78,7 @@ class RunResults:
             ("machine", self.plan.machine.name),
             ("qemu", self.qemu),
         ):
-            ElementTree.SubElement(properties, "property", name=name, value=value)
+            ElementTree.SubElement(properties, "property", name=name, value=_xml(value))
         for test in self.tests:
             group, _, name = test.id.partition(".")
             case = ElementTree.SubElement(
@@ -101,10 +101,13 @@ class RunResults:
     def write_folder(self, folder: Path) -> None:
         """The report folder, beside the pictures that are in it already."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "results.json").write_text(self.as_json() + "\n")
-        (folder / "junit.xml").write_text(self.as_junit())
-        (folder / "serial.log").write_text(self.serial)
-        (folder / "command.txt").write_text(self.command + "\n")
+        for name, text in (
+            ("results.json", self.as_json()),
+            ("junit.xml", self.as_junit()),
+            ("serial.log", self.serial),
+            ("command.txt", self.command),
+        ):
+            write_text(text, str(folder / name))
 
 
 def _xml(text: str) -> str:
@@ -114,7 +117,9 @@ def _xml(text: str) -> str:
 
 def write_text(text: str, target: str) -> None:
     """Write to a file, or to stdout for ``-``."""
+    if text and not text.endswith("\n"):
+        text += "\n"
     if target == "-":
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.write(text)
     else:
-        Path(target).write_text(text if text.endswith("\n") else text + "\n")
+        Path(target).write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -23,6 +23,12 @@ WORDS = {
 PICTURE_COLUMNS = 132
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave the answer to the command line; rich would end with the status of a failed test."""
+        raise  # noqa: PLE0704  called while the error is handled
+
+
 class Table:
     """Prints rows as they come; a terminal also gets a line that says what runs now.
 
@@ -31,7 +37,7 @@ class Table:
 
     def __init__(self, plan: Plan, tests: list[Test], out: TextIO | None, *, color: bool) -> None:
         terminal = out is not None and out.isatty()
-        self._console = Console(
+        self._console = _Console(
             file=out,
             quiet=out is None,
             no_color=not color,

@@ -85,13 +85,19 @@ def _selected(expression: str | None) -> "list[Test]":
 
 def dry_run(plan: "Plan") -> None:
     """Print what would boot the board, for a shell."""
+    import hashlib
+    from dataclasses import replace
+
     from board.command import PASTABLE, as_text, command_line
     from guest.build import firmware
 
-    print(as_text(command_line(plan.machine, str(firmware()), PASTABLE)))
+    image = firmware()
+    blob = image.parent / f"board-{hashlib.sha256(plan.blob).hexdigest()[:16]}.dtb"
+    blob.write_bytes(plan.blob)
+    print(as_text(command_line(plan.machine, str(image), replace(PASTABLE, blob=str(blob)))))
     print(
-        f"dry run: nothing was started; gcma.dtb is the compiled tree with /chosen extended, "
-        f"gcma.ram a file of {plan.machine.ram_bytes >> 20} MiB; the pool would lie at {plan.place}",
+        f"dry run: nothing was started; the command makes gcma.ram, of {plan.machine.ram_bytes >> 20} MiB, and "
+        f"two sockets in the current folder; the pool would lie at {plan.place}",
         file=sys.stderr,
     )
 
@@ -103,7 +109,13 @@ def _run(plan: "Plan", tests: "list[Test]", options: argparse.Namespace) -> int:
     from gcma.table import Table
     from gcma.testreport import write_page
 
+    # what cannot be written is said now, not after the run
+    for target in (options.json, options.junit):
+        if target not in (None, "-"):
+            write_text("", target)
     folder = Path(options.report) if options.report else None
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     for test in tests if folder else []:
         assert folder is not None
         (folder / f"{test.id}.png").unlink(missing_ok=True)  # of an earlier run
