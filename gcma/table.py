@@ -26,7 +26,7 @@ PICTURE_COLUMNS = 132
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Leave the answer to the command line; rich would end with the status of a failed test."""
-        raise  # noqa: PLE0704  called while the error is handled
+        raise  # the error that is being handled
 
 
 class Table:

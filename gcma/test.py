@@ -96,8 +96,8 @@ def dry_run(plan: "Plan") -> None:
     blob.write_bytes(plan.blob)
     print(as_text(command_line(plan.machine, str(image), replace(PASTABLE, blob=str(blob)))))
     print(
-        f"dry run: nothing was started; the command makes gcma.ram, of {plan.machine.ram_bytes >> 20} MiB, and "
-        f"two sockets in the current folder; the pool would lie at {plan.place}",
+        "dry run: nothing was started; the command makes two sockets and gcma.ram, of "
+        f"{plan.machine.ram_bytes >> 20} MiB, in the current folder; the pool would lie at {plan.place}",
         file=sys.stderr,
     )
 

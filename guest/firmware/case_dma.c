@@ -77,8 +77,13 @@ uint32_t case_dma_sizes(struct result *result)
 		struct control_block *block = control_blocks(1);
 		struct buffer from, to;
 
-		ALLOCATE(&from, DEVICE_DMA, sizes[i]);
-		ALLOCATE(&to, DEVICE_DMA, sizes[i]);
+		if (2 * sizes[i] > board.pool.size) {
+			SAY("up to %lu KiB: the pool of %lu MiB has no two larger buffers", sizes[i - 1] / KIB,
+			    board.pool.size / MIB);
+			return OUTCOME_PASSED;
+		}
+		ALLOCATE(&from, DEVICE_DMA, sizes[i] < LEAST ? LEAST : sizes[i]);
+		ALLOCATE(&to, DEVICE_DMA, sizes[i] < LEAST ? LEAST : sizes[i]);
 		fill(from.cpu, sizes[i], i);
 		memset((void *)to.cpu, 0, sizes[i]);
 		copy_block(block, to.bus, from.bus, (uint32_t)sizes[i]);
@@ -105,7 +110,7 @@ uint32_t case_dma_2d(struct result *result)
 		struct control_block *block = control_blocks(1);
 		struct buffer from, to;
 
-		ALLOCATE(&from, DEVICE_DMA, from_size);
+		ALLOCATE(&from, DEVICE_DMA, from_size < LEAST ? LEAST : from_size);
 		ALLOCATE(&to, DEVICE_DMA, to_size);
 		fill(from.cpu, from_size, 33 + i);
 		memset((void *)to.cpu, 0x77, to_size);

@@ -21,20 +21,20 @@ uint32_t case_guarantee_fill(struct result *result)
 		write64(buffers[i].cpu + piece - 8, ~i);
 	}
 	stats = stats_now();
-	/* a pool that is no multiple of the piece has a rest: page by page */
+	/* a pool that is no multiple of the piece has a rest */
 	REQUIRE(stats.available < piece / PAGE, "%lu pages left after %lu buffers", stats.available, count);
-	uint64_t rest = stats.available;
+	uint64_t rest = stats.available * PAGE / LEAST;
 
-	REQUIRE(count + rest <= MOST, "a rest of %lu pages is too many", rest);
+	REQUIRE(count + rest <= MOST, "a rest of %lu pages is too many", stats.available);
 	for (uint64_t i = count; i < count + rest; i++)
-		ALLOCATE(&buffers[i], DEVICE_CODEC, PAGE);
+		ALLOCATE(&buffers[i], DEVICE_CODEC, LEAST);
 	stats = stats_now();
 	REQUIRE(!stats.available && !stats.cached, "%lu pages available, %lu cached in a full pool", stats.available,
 		stats.cached);
 
-	int status = allocate(&one_more, DEVICE_CODEC, PAGE);
+	int status = allocate(&one_more, DEVICE_CODEC, LEAST);
 
-	REQUIRE(status, "a page at %lx out of a full pool", one_more.cpu);
+	REQUIRE(status, "pages at %lx out of a full pool", one_more.cpu);
 	memcpy(refusal, reply_text(), strlen(reply_text()) + 1);
 	REQUIRE(starts(refusal, "cma: "), "errno %d, but not the kernel's words: %s", -status, refusal);
 	for (uint64_t i = 0; i < count; i++)
@@ -59,7 +59,7 @@ uint32_t case_guarantee_rounds(struct result *result)
 	struct stats before = stats_now(), after;
 
 	memset(held, 0, sizeof held);
-	REQUIRE(largest, "the pool has only %lu KiB", board.pool.size / KIB);
+	REQUIRE(largest >= LEAST / PAGE, "the pool has only %lu KiB", board.pool.size / KIB);
 	REQUIRE(!fill_cache(60000, before.total), "put: %s", reply_text());
 	for (unsigned round = 0; round < ROUNDS + HELD; round++) {
 		struct buffer *buffer = &held[random_next(&state) % HELD];
@@ -79,7 +79,7 @@ uint32_t case_guarantee_rounds(struct result *result)
 		}
 		if (round >= ROUNDS)
 			continue;
-		ALLOCATE(buffer, DEVICE_CODEC, (1 + random_next(&state) % largest) * PAGE);
+		ALLOCATE(buffer, DEVICE_CODEC, LEAST + random_next(&state) % (largest - LEAST / PAGE + 1) * PAGE);
 		for (uint64_t at = 0; at < buffer->size; at += PAGE)
 			write64(buffer->cpu + at, buffer->cpu + at);
 		pages += buffer->size / PAGE;

@@ -14,6 +14,8 @@ CASE_LIST(AS_PROTOTYPE)
 #define ALLOCATE(buffer, device, size) \
 	REQUIRE(!allocate(buffer, device, size), "%s: no buffer of %lu KiB: %s", \
 		board.devices[device].name, (uint64_t)(size) / KIB, reply_text())
+/* The smallest buffer asked for: one page would not come out of the default area (dma_alloc_contiguous). */
+#define LEAST (2 * PAGE)
 #define RELEASE(buffer) \
 	REQUIRE(!release(buffer), "buffer at %lx not taken back: %s", (buffer)->cpu, reply_text())
 #define DMA(channel, chain) \
