@@ -295,7 +295,7 @@ class Services:
 
     def _put(self, request: Request) -> Reply:
         inode, indexes, data = self._pages(request)
-        kept = self._cleancache.put_pages(self._fs, inode, indexes, data)
+        kept = int(self._cleancache.put_pages(self._fs, inode, indexes, data))
         self._tally.put += kept
         return Reply(values=(kept,))
 
