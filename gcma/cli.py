@@ -66,7 +66,7 @@ def _run(words: list[str]) -> int:
         status: int = options.run(options)
         return status
     except Exception as error:
-        if not isinstance(error, (*_known_errors(), OSError)):
+        if isinstance(error, BrokenPipeError) or not isinstance(error, (*_known_errors(), OSError)):
             raise
         print(f"gcma {command}: {_sentence(error)}", file=sys.stderr)
         return 2
