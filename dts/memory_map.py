@@ -19,8 +19,11 @@ def memory_map(verdict: Verdict) -> Iterator[str]:
     Bars: ``:`` RAM, ``#`` a CMA area, ``=`` another reservation in RAM, ``-`` one elsewhere, blank no RAM.
     """
     ram = RangeSet(verdict.memory)
-    shown = [region for region in verdict.regions.values() if region.live and _place(region).size]
-    spots = [*verdict.memory, *verdict.memreserve, *map(_place, shown)]
+    waiting = [
+        (place, region) for region in verdict.regions.values() if region.live and (place := region.range)
+    ]
+    waiting.sort(key=lambda item: item[0], reverse=True)
+    spots = [*verdict.memory, *verdict.memreserve, *(place for place, _ in waiting)]
     if not spots:
         yield from _unplaced(verdict)
         return
@@ -30,6 +33,7 @@ def memory_map(verdict: Verdict) -> Iterator[str]:
     cuts = sorted(edges)
     width = max(len(f"{cuts[-1]:#x}"), 10)
     rows = 0
+    inside: list[tuple[Range, Region]] = []
     for start, end in zip(cuts, [*cuts[1:], 0], strict=True):
         if start in lines:
             yield f"  {'-' * width} {lines[start]}"
@@ -37,7 +41,9 @@ def memory_map(verdict: Verdict) -> Iterator[str]:
             yield f"  {start:#0{width}x}"
             break
         here = Range(start, end - start)
-        inside = [region for region in shown if _place(region).overlaps(here)]
+        inside = [item for item in inside if item[0].end > start]
+        while waiting and waiting[-1][0].base < end:
+            inside.append(waiting.pop())
         reserved = any(item.overlaps(here) for item in verdict.memreserve)
         if not inside and not reserved and not ram.overlaps(here) and (start == 0 or end == cuts[-1]):
             continue
@@ -52,28 +58,24 @@ def memory_map(verdict: Verdict) -> Iterator[str]:
     yield from _unplaced(verdict)
 
 
-def _place(region: Region) -> Range:
-    return region.range or Range(0, 0)
-
-
-def _bar(inside: list[Region], reserved: bool, in_ram: bool) -> str:
-    if any(region.cma for region in inside):
+def _bar(inside: list[tuple[Range, Region]], reserved: bool, in_ram: bool) -> str:
+    if any(region.cma for _, region in inside):
         return "####"
     if inside or reserved:
         return "====" if in_ram else "----"
     return "::::" if in_ram else "    "
 
 
-def _label(inside: list[Region], reserved: bool, here: Range) -> str:
+def _label(inside: list[tuple[Range, Region]], reserved: bool, here: Range) -> str:
     parts = ["/memreserve/"] if reserved else []
-    for region in inside[:_NAMES]:
+    for place, region in inside[:_NAMES]:
         words = [_kind(region)]
         if region.default:
             words.append("default")
         if region.placed is not None:
             words.append("placed at boot")
-        if _place(region) != here:
-            words.append(f"{_place(region)}")
+        if place != here:
+            words.append(f"{place}")
         parts.append(f"{region.name} ({', '.join(words)})")
     if len(inside) > _NAMES:
         parts.append(f"{len(inside) - _NAMES} more")
