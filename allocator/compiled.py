@@ -41,7 +41,18 @@ from typing import Annotated, Any, Generic, ParamSpec, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Bytes", "Ints", "Longs", "Step", "Table", "Words", "compiled", "leading_zeros", "trailing_zeros"]
+__all__ = [
+    "Bytes",
+    "Ints",
+    "Longs",
+    "Rows",
+    "Step",
+    "Table",
+    "Words",
+    "compiled",
+    "leading_zeros",
+    "trailing_zeros",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,6 +63,8 @@ Ints = Annotated[npt.NDArray[np.int32], "int32[::1]"]
 """32-bit numbers, one dimension."""
 Table = Annotated[npt.NDArray[np.int32], "int32[:,::1]"]
 """Rows of 32-bit numbers."""
+Rows = Annotated[npt.NDArray[np.int64], "int64[:,::1]"]
+"""Rows of 64-bit numbers."""
 Longs = Annotated[npt.NDArray[np.int64], "int64[::1]"]
 """64-bit numbers, one dimension."""
 Bytes = Annotated[npt.NDArray[np.uint8], "uint8[::1]"]

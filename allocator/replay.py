@@ -1,0 +1,386 @@
+"""Replay: the same trace against guaranteed CMA, CMA and a carve-out, side by side.
+
+Each allocator gets a machine of its own: the area, `memory_pages` of ordinary memory for the page cache, and
+`anon_pages` of anonymous memory, which may live in a CMA area but not in a guaranteed one or a carve-out:
+there they take ordinary memory away from the page cache. That is what guaranteed CMA costs; what it gains
+is the cleancache.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any, Final
+
+import numpy as np
+
+from allocator import replay_steps as steps
+from allocator.cleancache import Cleancache
+from allocator.compiled import Ints, Longs, Rows, Words
+from allocator.error import AllocatorError
+from allocator.frames import POOL0, POOL_CACHED, POOL_LONGS
+from allocator.memory import PhysicalMemory
+from allocator.revision import SAFE, Admission, Revision
+from allocator.runs import Runs
+from allocator.trace import ALLOC, FREE, OP, TIME, A
+
+__all__ = [
+    "COSTS_2015",
+    "CostTable",
+    "Kind",
+    "Lane",
+    "Machine",
+    "MachineError",
+    "Sample",
+    "Summary",
+    "replay",
+]
+
+SAMPLES: Final = 240
+PAGES_MAX: Final = 1 << 27
+"""Pages of an area, or of memory, at most: 512 GiB."""
+
+
+class MachineError(AllocatorError):
+    """A machine that cannot be simulated."""
+
+
+class Kind(Enum):
+    """The allocators."""
+
+    CARVEOUT = "carveout"
+    GCMA = "gcma"
+    CMA = "cma"
+
+    @property
+    def code(self) -> int:
+        """What the steps call it."""
+        return {Kind.CARVEOUT: steps.CARVE_OUT, Kind.GCMA: steps.GUARANTEED, Kind.CMA: steps.CMA}[self]
+
+
+@dataclass(frozen=True, slots=True)
+class CostTable:
+    """What things take, in nanoseconds.
+
+    request_ns  a request, whatever it asks for
+    take_ns     guaranteed CMA taking one page out of the cleancache
+    drop_ns     more for a page that held data
+    claim_ns    CMA isolating one page
+    migrate_ns  more for a page that had to be copied elsewhere
+    busy_ns     each page of a range that turned out to hold a pinned one
+    disk_ns     reading one page from disk
+    """
+
+    request_ns: int
+    take_ns: int
+    drop_ns: int
+    claim_ns: int
+    migrate_ns: int
+    busy_ns: int
+    disk_ns: int
+
+    def array(self) -> Longs:
+        """The costs as the steps take them."""
+        costs = np.zeros(steps.COSTS, np.int64)
+        costs[steps.COST_REQUEST] = self.request_ns
+        costs[steps.COST_TAKE] = self.take_ns
+        costs[steps.COST_DROP] = self.drop_ns
+        costs[steps.COST_CLAIM] = self.claim_ns
+        costs[steps.COST_MIGRATE] = self.migrate_ns
+        costs[steps.COST_BUSY] = self.busy_ns
+        return costs
+
+
+COSTS_2015: Final = CostTable(
+    request_ns=12_000,
+    take_ns=1_000,
+    drop_ns=0,
+    claim_ns=270,
+    migrate_ns=25_000,
+    busy_ns=430,
+    disk_ns=100_000,
+)
+"""Guaranteed CMA: 12 us and 1 us a page, CMA at best 0.27 us a page: the minima of the table in the cover
+letter of RFC v2, "introduce gcma", linux-mm, February 2015 (ARMv7, SD card). Fitted, not measured there: 25
+us for a migrated page (its average for 16384 pages, with about half of them migrated), 0.43 us a page for a
+range given up (Linux 7.3 on an emulated board, 64 MiB requests over pinned pages), 100 us to read a page
+from an SD card.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the allocators run on.
+
+    area_pages    size of the area
+    memory_pages  ordinary memory for the page cache and anonymous pages
+    anon_pages    anonymous pages, at most half of the ordinary memory
+    pinned_pages  how many of the anonymous pages that lie in a CMA area are pinned
+    base_pfn      first page of the area
+    revision      of guaranteed CMA
+    seed          of where anonymous and pinned pages lie
+    """
+
+    area_pages: int
+    memory_pages: int
+    anon_pages: int = 0
+    pinned_pages: int = 0
+    base_pfn: int = 0
+    revision: Revision = SAFE
+    seed: int = 0
+    costs: CostTable = COSTS_2015
+
+    def __post_init__(self) -> None:
+        if not (0 < self.area_pages <= PAGES_MAX and 0 < self.memory_pages <= PAGES_MAX):
+            raise MachineError(
+                f"an area of {self.area_pages} pages and {self.memory_pages} pages of memory cannot be "
+                f"simulated: use 1 to {PAGES_MAX} of each"
+            )
+        if not 0 <= self.anon_pages <= self.memory_pages // 2:
+            raise MachineError(
+                f"{self.anon_pages} anonymous pages leave too little of {self.memory_pages} pages of memory: "
+                "use at most half"
+            )
+        if not 0 <= self.pinned_pages <= self.anon_pages:
+            raise MachineError(
+                f"{self.pinned_pages} pinned pages are more than the {self.anon_pages} anonymous ones "
+                "they are among"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The area at one moment: pages that devices hold, and pages that hold file data or anonymous memory."""
+
+    time_ns: int
+    held: int
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one allocator did with a trace. Times are modelled, by the machine's cost table."""
+
+    allocator: str
+    requests: int
+    failed: int
+    success_rate: float
+    p50_ns: int
+    p99_ns: int
+    max_ns: int
+    mean_ns: float
+    reads: int
+    page_cache_hits: int
+    restored: int
+    disk_reads: int
+    hit_rate: float
+    refaults: int
+    evicted: int
+    stored: int
+    dropped: int
+    migrated: int
+    retries: int
+    held_most: int
+    used_mean: float
+    read_seconds: float
+    samples: tuple[Sample, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+class _Numbers(PhysicalMemory):
+    """Page numbers without bytes behind them: a replay moves no data."""
+
+    __slots__ = ()
+
+    def __init__(self, count: int) -> None:
+        super().__init__(np.empty(0, np.uint8))
+        self.count = count
+
+
+class Lane:
+    """One allocator on its machine."""
+
+    def __init__(self, kind: Kind, machine: Machine) -> None:
+        self.kind = kind
+        self.machine = machine
+        area, memory = machine.area_pages, machine.memory_pages
+        self._runs = Runs(area)
+        self._anon: Ints = np.zeros(area if kind is Kind.CMA else 0, np.int32)
+        self._pinned: Words = np.zeros(len(self._runs.words), np.uint64)
+        everything = Revision("replay", admission=Admission.ALL, keeps_record=True)
+        self._cache = Cleancache(_Numbers(memory + area), everything)
+        self._shadow = Cleancache(_Numbers(memory), everything)
+        self._clean = Cleancache(_Numbers(area), machine.revision)
+        system = memory if kind is Kind.CMA else memory - machine.anon_pages
+        self._donate(self._cache, "memory", 0, system)
+        self._donate(self._shadow, "shadow", 0, system)
+        if kind is Kind.CMA:
+            self._donate(self._cache, "area", memory, area)
+            self._settle()
+        if kind is Kind.GCMA:
+            self._donate(self._clean, "area", 0, area)
+        self._used: Ints = np.zeros(memory + area, np.int32)
+        self._buffers: Rows = np.zeros((16, 2), np.int64)
+        self._tallies: Longs = np.zeros(steps.TALLIES, np.int64)
+        self._histogram: Longs = np.zeros(steps.BUCKETS, np.int64)
+        self._samples: list[Sample] = []
+        self._every = 1
+        self._blocks = 0
+
+    def apply(self, events: Rows) -> None:
+        """Apply a block of events."""
+        self._make_room(events)
+        steps.replay(
+            self.kind.code,
+            events,
+            self._runs.words,
+            self._runs.tree,
+            self.machine.area_pages,
+            self.machine.base_pfn,
+            self._arrays(self._cache),
+            self._arrays(self._shadow),
+            self._arrays(self._clean),
+            self._used,
+            self._anon,
+            self._pinned,
+            self._buffers,
+            self.machine.costs.array(),
+            self._tallies,
+            self._histogram,
+        )
+        if len(events):
+            self._sample(int(events[-1, TIME]))
+
+    def summary(self) -> Summary:
+        """What happened so far."""
+        count = {name: int(self._tallies[at]) for name, at in _TALLIES.items()}
+        requests, reads = count["requests"], count["reads"]
+        hits = count["hits"] + count["restored"]
+        area = self.machine.area_pages
+        used = [(sample.held + sample.used) / area for sample in self._samples]
+        slowest = count["slowest"]
+        return Summary(
+            allocator=self.kind.value,
+            requests=requests,
+            failed=count["failed"],
+            success_rate=1 - count["failed"] / requests if requests else 1.0,
+            p50_ns=min(self._percentile(0.50), slowest),
+            p99_ns=min(self._percentile(0.99), slowest),
+            max_ns=slowest,
+            mean_ns=count["modelled"] / requests if requests else 0.0,
+            reads=reads,
+            page_cache_hits=count["hits"],
+            restored=count["restored"],
+            disk_reads=count["disk"],
+            hit_rate=hits / reads if reads else 0.0,
+            refaults=count["refaults"],
+            evicted=count["evicted"],
+            stored=count["stored"],
+            dropped=count["dropped"],
+            migrated=count["migrated"],
+            retries=count["retries"],
+            held_most=count["held_most"],
+            used_mean=sum(used) / len(used) if used else 0.0,
+            read_seconds=count["disk"] * self.machine.costs.disk_ns / 1e9,
+            samples=tuple(self._samples),
+        )
+
+    @staticmethod
+    def _donate(cache: Cleancache, name: str, base: int, count: int) -> None:
+        pool = cache.register_pool(name, base, count)
+        cache.put_folios(pool, base, count)
+
+    def _settle(self) -> None:
+        """Put anonymous pages into a CMA area, as many as lie there in the long run, some of them pinned."""
+        machine = self.machine
+        total = machine.memory_pages + machine.area_pages
+        rng = np.random.default_rng(machine.seed)
+        inside = round(machine.anon_pages * machine.area_pages / total)
+        inside = min(max(inside, machine.pinned_pages), machine.area_pages, machine.anon_pages)
+        places = rng.choice(machine.area_pages, inside, replace=False)
+        self._anon[places] = steps.MOVABLE
+        for page in places.tolist():
+            self._cache.get_folio(1, machine.memory_pages + page)
+        for page in range(machine.anon_pages - inside):
+            self._cache.get_folio(0, page)
+        pinned = places[: machine.pinned_pages]
+        self._anon[pinned] = steps.PINNED
+        np.bitwise_or.at(self._pinned, pinned // 64, np.uint64(1) << (pinned % 64).astype(np.uint64))
+
+    def _make_room(self, events: Rows) -> None:
+        """Arrays for all files and buffers that the block names."""
+        buffers = (events[:, OP] == ALLOC) | (events[:, OP] == FREE)
+        highest = int(events[buffers, A].max(initial=0))
+        if highest >= len(self._buffers):
+            self._buffers = np.concatenate([self._buffers, np.zeros((2 * highest, 2), np.int64)])
+        files = int(events[~buffers, A].max(initial=0))
+        for cache in (self._cache, self._shadow, self._clean):
+            if files >= len(cache.inodes):
+                cache.inodes = np.concatenate([cache.inodes, np.zeros(2 * files, np.int32)])
+
+    @staticmethod
+    def _arrays(cache: Cleancache) -> steps.Store:
+        return cache.frames, cache.table, cache.inodes, cache.counts
+
+    def _sample(self, time_ns: int) -> None:
+        """Keep a sample of some blocks: of every second one each time there are too many."""
+        self._blocks += 1
+        if self._blocks % self._every:
+            return
+        used = 0
+        if self.kind is Kind.GCMA:
+            used = int(self._clean.counts[POOL0 + POOL_CACHED])
+        elif self.kind is Kind.CMA:
+            used = int(self._cache.counts[POOL0 + POOL_LONGS + POOL_CACHED] + np.count_nonzero(self._anon))
+        self._samples.append(Sample(time_ns, int(self._tallies[steps.HELD]), used))
+        if len(self._samples) == 2 * SAMPLES:
+            del self._samples[::2]
+            self._every *= 2
+
+    def _percentile(self, part: float) -> int:
+        """The time that this part of the requests did not exceed, to within a bucket (4 %)."""
+        total = int(self._histogram.sum())
+        if not total:
+            return 0
+        bucket = int(np.searchsorted(np.cumsum(self._histogram), math.ceil(part * total)))
+        return round(2 ** ((bucket + 1) / steps.BUCKETS_PER_OCTAVE))
+
+
+_TALLIES: Final = {
+    "reads": steps.READS, "hits": steps.HITS, "restored": steps.RESTORED, "disk": steps.DISK,
+    "refaults": steps.REFAULTS, "evicted": steps.EVICTED, "stored": steps.STORED, "requests": steps.REQUESTS,
+    "failed": steps.FAILED, "dropped": steps.DROPPED, "migrated": steps.MIGRATED, "retries": steps.RETRIES,
+    "held_most": steps.HELD_MOST, "modelled": steps.MODELLED_NS, "slowest": steps.SLOWEST_NS,
+}  # fmt: skip
+
+
+def replay(
+    blocks: Iterable[Rows],
+    kinds: Sequence[Kind],
+    machine: Machine,
+    progress: Callable[[int], None] | None = None,
+) -> list[Summary]:
+    """Run `blocks` through one lane for each of `kinds`; `progress` is told the number of events done.
+
+    KeyboardInterrupt ends the run early; the summaries tell what happened until then.
+
+    Raises MachineError, and TraceError from `blocks`.
+    """
+    lanes = [Lane(kind, machine) for kind in kinds]
+    done = 0
+    try:
+        for block in blocks:
+            for lane in lanes:
+                lane.apply(block)
+            done += len(block)
+            if progress is not None:
+                progress(done)
+    except KeyboardInterrupt:
+        if not done:
+            raise
+    return [lane.summary() for lane in lanes]

@@ -1,0 +1,155 @@
+"""Traces: what a system did to its page cache and its contiguous areas, as rows of numbers.
+
+An event is a row of five 64-bit numbers, whatever file it came from:
+
+    TIME   nanoseconds since any moment; never decreasing in a well-made trace
+    OP     READ   the program reads page B of file A: the page cache is to be simulated
+           FILL   page B of file A was read from disk into the page cache: recorded, not simulated
+           EVICT  page B of file A left the page cache
+           DROP   pages B .. B + C - 1 of file A ceased to exist (truncate, unlink); all from B on when C is 0
+           ALLOC  cma_alloc of B pages, alignment order C, from now on buffer A
+           FREE   buffer A is released
+    A, B, C   as told above; files and buffers are small dense numbers that the reader deals out
+
+`open_trace` recognises a file's form and yields blocks of such rows in bounded memory, however large the
+file is. docs/trace-format.md describes the project's own compact form.
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import zlib
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import numpy as np
+
+from allocator.compiled import Rows
+from allocator.error import AllocatorError
+
+__all__ = ["BLOCK", "OPS", "Numbers", "Trace", "TraceError", "open_trace"]
+
+TIME: Final = 0
+OP: Final = 1
+A: Final = 2
+B: Final = 3
+C: Final = 4
+COLUMNS: Final = 5
+
+READ: Final = 0
+FILL: Final = 1
+EVICT: Final = 2
+DROP: Final = 3
+ALLOC: Final = 4
+FREE: Final = 5
+OPS: Final = ("read", "fill", "evict", "drop", "alloc", "free")
+
+BLOCK: Final = 1 << 16
+"""Events in a block, at most: 2.5 MiB."""
+PAGES_MAX: Final = 1 << 30
+INDEX_MAX: Final = 1 << 52
+ALIGN_MAX: Final = 20
+NUMBERS_MAX: Final = 1 << 26
+"""Files, and buffers held at once, that a trace may have."""
+
+
+class TraceError(AllocatorError):
+    """A trace cannot be read. `str()` names the file and the line, record or block, and what was expected."""
+
+
+class Trace(ABC):
+    """A trace being read.
+
+    path         of the file
+    form         name of its form
+    skipped      kinds of lines or records that were left out -> how many
+    bytes_total  size of the file
+    bytes_read   how far reading has come
+    """
+
+    form: str
+
+    def __init__(self, path: Path, stream: BinaryIO, raw: BinaryIO) -> None:
+        self.path = path
+        self.stream = stream
+        self.raw = raw
+        self.skipped: Counter[str] = Counter()
+        self.bytes_total = path.stat().st_size
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of the file that have been read."""
+        return self.bytes_total if self.raw.closed else self.raw.tell()
+
+    def blocks(self) -> Iterator[Rows]:
+        """The events, in blocks of up to `BLOCK` rows. The file is closed when they end, for whatever reason.
+
+        Raises TraceError.
+        """
+        try:
+            yield from self._blocks()
+        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+            raise self.fail("its compressed data", f"is damaged: {error}") from error
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.stream.close()
+        self.raw.close()
+
+    @abstractmethod
+    def _blocks(self) -> Iterator[Rows]: ...
+
+    def fail(self, where: str, why: str) -> TraceError:
+        """An error at `where`, to be raised."""
+        return TraceError(f"{self.path}: {where}: {why}")
+
+
+class Numbers:
+    """Dense numbers for whatever names files or buffers; numbers given up are dealt out again."""
+
+    def __init__(self) -> None:
+        self._known: dict[object, int] = {}
+        self._unused: list[int] = []
+        self._next = 0
+
+    def of(self, name: object) -> int:
+        """The number of `name`, a new one if it has none."""
+        number = self._known.get(name)
+        if number is None:
+            number = self._known[name] = self._unused.pop() if self._unused else self._next
+            self._next = max(self._next, number + 1)
+            if self._next > NUMBERS_MAX:
+                raise TraceError(f"the trace holds more than {NUMBERS_MAX} files or buffers: split it")
+        return number
+
+    def give_up(self, name: object) -> int | None:
+        """Forget `name`; the number it had."""
+        number = self._known.pop(name, None)
+        if number is not None:
+            self._unused.append(number)
+        return number
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known
+
+
+def rows(events: list[tuple[int, int, int, int, int]]) -> Rows:
+    """Events as a block."""
+    return np.array(events, np.int64).reshape(-1, COLUMNS)
+
+
+def open_trace(path: str | Path, form: str | None = None, area: str | None = None) -> Trace:
+    """Open the trace at `path`; `form` is one of `FORMS`, None recognises it. `area` picks one area of a
+    recording.
+
+    Raises TraceError when it is none that can be read, OSError when the file cannot be opened.
+    """
+    from allocator.trace_open import open_any
+
+    return open_any(Path(path), form, area)

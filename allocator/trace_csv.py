@@ -1,0 +1,68 @@
+"""Page-cache traces as CSV, with a header.
+
+Columns, in any order: `time` in seconds (optional), and either `id` (also `obj_id`, `object`), or `file`
+and `index`. Further columns are left out. Ids and files may be any text.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+
+from allocator.compiled import Rows
+from allocator.trace import BLOCK, INDEX_MAX, READ, Numbers, Trace, TraceError, rows
+
+__all__ = ["CsvTrace"]
+
+LINE_MAX = 1 << 16
+IDS = ("id", "obj_id", "object")
+
+
+class CsvTrace(Trace):
+    """CSV with a header line."""
+
+    form = "csv"
+
+    def _blocks(self) -> Iterator[Rows]:
+        reader = csv.reader(line.decode() for line in iter(lambda: self.stream.readline(LINE_MAX), b""))
+        try:
+            header = [name.strip().lower() for name in next(reader)]
+            wanted = next((name for name in IDS if name in header), None)
+            if wanted is None and not {"file", "index"} <= set(header):
+                raise self.fail(
+                    "line 1", f"the header names {', '.join(header)}: expected id, or file and index"
+                )
+            at = {
+                name: header.index(name)
+                for name in (wanted, "time", "file", "index")
+                if name in header and name
+            }
+            objects = Numbers()
+            events: list[tuple[int, int, int, int, int]] = []
+            for row in reader:
+                if not row:
+                    continue
+                events.append(self._event(row, at, wanted, objects))
+                if len(events) == BLOCK:
+                    yield rows(events)
+                    events = []
+            if events:
+                yield rows(events)
+        except TraceError:
+            raise
+        except (csv.Error, ValueError, IndexError, StopIteration) as error:
+            raise self.fail(f"line {reader.line_num}", f"cannot be used: {error}") from error
+
+    @staticmethod
+    def _event(
+        row: list[str], at: dict[str, int], wanted: str | None, objects: Numbers
+    ) -> tuple[int, int, int, int, int]:
+        time = int(float(row[at["time"]]) * 1e9) if "time" in at else 0
+        if not 0 <= time < 1 << 62:
+            raise ValueError(f"time {row[at['time']]} is out of range")
+        if wanted is not None:
+            return (time, READ, 0, objects.of(row[at[wanted]]), 0)
+        index = int(row[at["index"]])
+        if not 0 <= index < INDEX_MAX:
+            raise ValueError(f"index {index} is out of range")
+        return (time, READ, objects.of(row[at["file"]]), index, 0)

@@ -1,0 +1,68 @@
+"""Which form a trace file has, and its reader."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import re
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from allocator.trace import Trace, TraceError
+from allocator.trace_compact import MAGIC, CompactTrace
+from allocator.trace_csv import CsvTrace
+from allocator.trace_oracle import RECORD, OracleTrace
+from allocator.trace_text import TextTrace
+
+__all__ = ["FORMS", "open_any"]
+
+FORMS: dict[str, type[Trace]] = {
+    reader.form: reader for reader in (CompactTrace, TextTrace, CsvTrace, OracleTrace)
+}
+
+
+def open_any(path: Path, form: str | None, area: str | None) -> Trace:
+    """The reader for the file at `path`."""
+    raw = path.open("rb")
+    try:
+        begin = raw.read(6)
+        raw.seek(0)
+        stream: BinaryIO = raw
+        if begin.startswith(b"\x1f\x8b"):
+            stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw))
+        elif begin == b"\xfd7zXZ\0":
+            stream = cast(BinaryIO, lzma.LZMAFile(raw))  # noqa: SIM115  the trace reads it
+        try:
+            sample = stream.read(1 << 16)
+            stream.seek(0)
+        except (EOFError, lzma.LZMAError, OSError) as error:
+            raise TraceError(f"{path}: its compressed data is damaged: {error}") from error
+        if form is None:
+            form = _recognise(path, sample)
+        if form not in FORMS:
+            raise TraceError(f"{path}: form {form!r} is unknown: use one of {', '.join(FORMS)}")
+        trace = FORMS[form](path, stream, raw)
+        if isinstance(trace, TextTrace):
+            trace.area = area
+    except BaseException:
+        raw.close()
+        raise
+    return trace
+
+
+def _recognise(path: Path, sample: bytes) -> str:
+    if sample.startswith(MAGIC):
+        return CompactTrace.form
+    if not sample:
+        raise TraceError(f"{path}: the file is empty: expected a trace")
+    if b"\0" not in sample:
+        if re.search(rb"^# tracer:|\d+\.\d+: (\w+:)?\w+: ", sample, re.MULTILINE):
+            return TextTrace.form
+        if b"," in sample.split(b"\n", 1)[0]:
+            return CsvTrace.form
+    elif path.stat().st_size % RECORD.itemsize == 0 or sample[:2] in (b"\x1f\x8b", b"\xfd7"):
+        return OracleTrace.form
+    raise TraceError(
+        f"{path}: not a trace of a known form: expected ftrace or perf script text, CSV with a header, "
+        f"records of oracleGeneral ({RECORD.itemsize} bytes each) or a gcma trace; --form says which"
+    )

@@ -1,0 +1,42 @@
+"""libCacheSim's oracleGeneral: records of 24 bytes, for page-cache studies.
+
+Each record is a request for an object: time in seconds (u32), object id (u64), size (u32), next access
+(i64), little endian. An object counts as one page, whatever its size; the id's upper bits become the file,
+the lower 52 the index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from allocator.compiled import Rows
+from allocator.trace import BLOCK, COLUMNS, OP, READ, TIME, A, B, Trace
+
+__all__ = ["RECORD", "OracleTrace"]
+
+RECORD: Final = np.dtype([("time", "<u4"), ("id", "<u8"), ("size", "<u4"), ("next", "<i8")])
+
+
+class OracleTrace(Trace):
+    """oracleGeneral, as libCacheSim reads and writes it."""
+
+    form = "oracleGeneral"
+
+    def _blocks(self) -> Iterator[Rows]:
+        records = 0
+        while data := self.stream.read(BLOCK * RECORD.itemsize):
+            if len(data) % RECORD.itemsize:
+                raise self.fail(
+                    f"record {records + len(data) // RECORD.itemsize + 1}", "the file ends within it"
+                )
+            found = np.frombuffer(data, RECORD)
+            records += len(found)
+            block = np.zeros((len(found), COLUMNS), np.int64)
+            block[:, TIME] = found["time"].astype(np.int64) * 1_000_000_000
+            block[:, OP] = READ
+            block[:, A] = found["id"] >> np.uint64(52)
+            block[:, B] = found["id"] & np.uint64((1 << 52) - 1)
+            yield block

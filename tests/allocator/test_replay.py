@@ -1,0 +1,253 @@
+"""The replay against a slow model of dictionaries, and the relations between allocators that must hold."""
+
+import random
+from collections import OrderedDict
+
+import pytest
+
+from allocator.prove import Demand, Problem, decide
+from allocator.replay import Kind, Machine, MachineError, replay
+from allocator.revision import SAFE, V2
+from allocator.runs import Runs
+from allocator.trace import ALLOC, DROP, EVICT, FILL, FREE, READ, open_trace, rows
+from allocator.trace_write import write_calls
+from allocator.workload import WORKLOADS, WorkloadError, generate
+
+
+def slow(events, area, memory, guaranteed):
+    """Page cache, shadow list and cleancache as ordered dictionaries, newest last."""
+    runs, cache, shadow, clean = Runs(area), OrderedDict(), OrderedDict(), OrderedDict()
+    held, count = {}, dict.fromkeys(("hits", "restored", "disk", "failed", "evicted", "dropped"), 0)
+    free = list(range(area))  # donated frames, the one to use next last: freed first, used first
+    frames = {}
+
+    def forget(key):
+        clean.pop(key)
+        free.insert(0, frames.pop(key))
+
+    def put(key, workingset):
+        if not workingset:
+            if key in clean:
+                forget(key)
+            return
+        if key in clean:
+            clean.move_to_end(key)
+            return
+        if not free and clean:
+            oldest = next(iter(clean))
+            forget(oldest)
+        if free:
+            clean[key] = True
+            frames[key] = free.pop()
+
+    for _time, op, a, b, c in events:
+        if op == READ:
+            key = (a, b)
+            if key in cache:
+                cache[key] = True
+                cache.move_to_end(key)
+                count["hits"] += 1
+                continue
+            again = shadow.pop(key, None) is not None
+            if guaranteed and key in clean:
+                clean.move_to_end(key)
+                count["restored"] += 1
+            else:
+                count["disk"] += 1
+            if len(cache) == memory:
+                old, used = cache.popitem(last=False)
+                count["evicted"] += 1
+                shadow.pop(old, None)
+                shadow[old] = True
+                if len(shadow) > memory:
+                    shadow.popitem(last=False)
+                if guaranteed:
+                    put(old, used)
+            cache[key] = again
+        elif op == DROP:
+            for each in [k for k in cache if k[0] == a and b <= k[1] and (not c or k[1] < b + c)]:
+                cache.pop(each)
+            for each in [k for k in shadow if k[0] == a and b <= k[1] and (not c or k[1] < b + c)]:
+                shadow.pop(each)
+            # Frames are freed, and so used again, in the order of the walk: by index, or as they were stored.
+            gone = [k for k in frames if k[0] == a and b <= k[1] and (not c or k[1] < b + c)]
+            for each in sorted(gone) if c else gone:
+                forget(each)
+        elif op == ALLOC and a not in held:
+            bit = runs.find(b, (1 << c) - 1)
+            if bit < 0:
+                count["failed"] += 1
+                continue
+            runs.mark(bit, b)
+            held[a] = (bit, b)
+            if guaranteed:
+                for key in [k for k, frame in frames.items() if bit <= frame < bit + b]:
+                    clean.pop(key)
+                    frames.pop(key)
+                    count["dropped"] += 1
+                free[:] = [f for f in free if not bit <= f < bit + b]
+        elif op == FREE and a in held:
+            bit, pages = held.pop(a)
+            runs.clear(bit, pages)
+            if guaranteed:
+                for frame in range(bit, bit + pages):
+                    free.insert(0, frame)
+    return count
+
+
+def story(seed, length, area, files=3, indexes=60):
+    rng = random.Random(seed)
+    events = []
+    for time in range(length):
+        kind = rng.random()
+        if kind < 0.86:
+            events.append((time, READ, rng.randrange(files), int(rng.random() ** 2 * indexes), 0))
+        elif kind < 0.88:
+            events.append((time, DROP, rng.randrange(files), rng.randrange(indexes), rng.choice([0, 1, 5])))
+        elif kind < 0.95:
+            events.append((time, ALLOC, rng.randrange(6), rng.randint(1, area // 2), rng.randint(0, 3)))
+        else:
+            events.append((time, FREE, rng.randrange(6), 0, 0))
+    return events
+
+
+@pytest.mark.parametrize("kind", [Kind.GCMA, Kind.CARVEOUT])
+@pytest.mark.parametrize("seed", range(6))
+def test_every_count_is_that_of_a_slow_model(kind, seed):
+    area, memory = random.Random(seed).choice([(16, 20), (40, 12), (64, 64)])
+    events = story(seed, 3000, area)
+    blocks = [rows(events[at : at + 700]) for at in range(0, len(events), 700)]
+    (summary,) = replay(blocks, [kind], Machine(area, memory))
+    expected = slow(events, area, memory, kind is Kind.GCMA)
+    assert {
+        "hits": summary.page_cache_hits,
+        "restored": summary.restored,
+        "disk": summary.disk_reads,
+        "failed": summary.failed,
+        "evicted": summary.evicted,
+        "dropped": summary.dropped,
+    } == expected
+    assert summary.restored > 0 or kind is Kind.CARVEOUT
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_cma_without_pins_fails_no_request_that_guaranteed_cma_serves(seed):
+    """Movable pages delay a request, only pinned ones can fail it."""
+    events = rows(story(seed, 4000, 64))
+    gcma, cma = replay([events], [Kind.GCMA, Kind.CMA], Machine(64, 128, anon_pages=60, seed=seed))
+    assert cma.failed == gcma.failed
+    assert cma.migrated > 0
+    assert cma.retries == 0
+
+
+def test_one_pinned_page_fails_cma_and_not_guaranteed_cma():
+    """The whole area is wanted, one page of it is pinned."""
+    events = rows([(0, READ, 0, 1, 0), (1, ALLOC, 0, 64, 0)])
+    gcma, cma, carveout = replay(
+        [events], [Kind.GCMA, Kind.CMA, Kind.CARVEOUT], Machine(64, 128, anon_pages=30, pinned_pages=1)
+    )
+    assert (gcma.failed, cma.failed, carveout.failed) == (0, 1, 0)
+    assert cma.retries == 1
+
+
+def test_conservation_of_pages_in_a_cma_area():
+    """After everything is released and dropped, all but the anonymous pages can be had again."""
+    from allocator.replay import Lane
+
+    lane = Lane(Kind.CMA, Machine(64, 128, anon_pages=50, seed=3))
+    lane.apply(rows(story(9, 5000, 64)))
+    lane.apply(rows([(0, FREE, k, 0, 0) for k in range(6)] + [(0, DROP, f, 0, 0) for f in range(3)]))
+    lane.apply(rows([(0, ALLOC, 9, 64, 0)]))
+    assert lane.summary().held_most == 64
+
+
+def test_recorded_page_cache_traffic_drives_the_cleancache():
+    events = rows(
+        [(0, FILL, 0, 5, 0), (1, EVICT, 0, 5, 0), (2, FILL, 0, 5, 0), (3, DROP, 0, 0, 0), (4, FILL, 0, 5, 0)]
+    )
+    gcma, carveout = replay([events], [Kind.GCMA, Kind.CARVEOUT], Machine(16, 16))
+    assert (gcma.reads, gcma.restored, gcma.disk_reads, gcma.stored) == (3, 1, 2, 1)
+    assert (carveout.reads, carveout.restored, carveout.disk_reads) == (3, 0, 3)
+
+
+def test_modelled_time_is_that_of_the_cost_table():
+    machine = Machine(1024, 64)
+    gcma, cma, carveout = replay(
+        [rows([(0, ALLOC, 0, 512, 0)])], [Kind.GCMA, Kind.CMA, Kind.CARVEOUT], machine
+    )
+    costs = machine.costs
+    assert gcma.max_ns == costs.request_ns + 512 * costs.take_ns
+    assert cma.max_ns == costs.request_ns + 512 * costs.claim_ns
+    assert carveout.max_ns == costs.request_ns
+    assert gcma.p50_ns == gcma.p99_ns == gcma.max_ns
+
+
+def test_a_counter_example_of_prove_fails_in_the_replay(tmp_path):
+    problem = Problem("/reserved-memory/pool", 0x400, 64, (Demand("s", 2, 8, 3), Demand("l", 2, 24, 3)))
+    proof = decide(problem)
+    write_calls(tmp_path / "fail.trace", problem, proof.counter_example)
+    trace = open_trace(tmp_path / "fail.trace")
+    gcma, carveout = replay(trace.blocks(), [Kind.GCMA, Kind.CARVEOUT], Machine(64, 64, base_pfn=0x400))
+    assert (gcma.failed, carveout.failed) == (1, 1)
+    trace = open_trace(tmp_path / "fail.trace")
+    (enough,) = replay(trace.blocks(), [Kind.GCMA], Machine(proof.enough_pages, 64, base_pfn=0x400))
+    assert enough.failed == 0
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_workloads_repeat_and_are_well_formed(name):
+    first, second = (list(generate(name, seconds=12, seed=4)) for _ in range(2))
+    assert [block.tolist() for block in first] == [block.tolist() for block in second]
+    held = set()
+    last = 0
+    for block in first:
+        for time, op, a, b, _c in block.tolist():
+            assert time >= last
+            last = time
+            if op == ALLOC:
+                assert a not in held
+                assert b > 0
+                held.add(a)
+            elif op == FREE:
+                held.remove(a)
+    assert [b.tolist() for b in generate(name, seconds=12, seed=5)] != [b.tolist() for b in first]
+
+
+def test_a_keyboard_interrupt_keeps_what_was_done():
+    def blocks():
+        yield rows([(0, READ, 0, 1, 0)])
+        raise KeyboardInterrupt
+
+    (summary,) = replay(blocks(), [Kind.GCMA], Machine(16, 16))
+    assert summary.reads == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            (0, 16),
+            "an area of 0 pages and 16 pages of memory cannot be simulated: use 1 to 134217728 of each",
+        ),
+        ((16, 16, 9), "9 anonymous pages leave too little of 16 pages of memory: use at most half"),
+        ((16, 16, 4, 5), "5 pinned pages are more than the 4 anonymous ones they are among"),
+    ],
+)
+def test_machines_that_make_no_sense(arguments, message):
+    with pytest.raises(MachineError) as caught:
+        Machine(*arguments)
+    assert str(caught.value) == message
+
+
+def test_workloads_that_make_no_sense():
+    with pytest.raises(WorkloadError, match="workload 'x' is unknown: use one of camera"):
+        generate("x")
+    with pytest.raises(WorkloadError, match="over 0 seconds"):
+        generate("camera", seconds=0)
+
+
+def test_frames_that_v2_loses_fail_requests():
+    """H5: reuse of the oldest frame may orphan one, which then nobody gets: any request over it fails."""
+    events = rows(story(2, 2000, 40))
+    (safe,), (v2,) = (replay([events], [Kind.GCMA], Machine(40, 12, revision=r)) for r in (SAFE, V2))
+    assert v2.failed > safe.failed
