@@ -7,7 +7,7 @@ command is named, so that ``gcma --help`` starts fast.
 
 import argparse
 import contextlib
-import importlib
+import importlib.util
 import io
 import os
 import signal
@@ -25,6 +25,9 @@ COMMANDS: Final = {
     "size": "how large must the area be; what does each size cost and gain",
     "prove": "can any order of the declared buffers fail? certificate or counter-example",
     "explore": "search for a shortest sequence of operations that breaks a revision",
+    "doctor": "which tools are here, what each is needed for, how to get what is missing",
+    "completion": "print what makes a shell complete gcma's commands and options",
+    "manpage": "print the manual page",
 }
 
 EPILOG: Final = """\
@@ -57,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     command = next((word for word in words if not word.startswith("-")), None)
-    parser = _parser(command)
+    parser = _parser([command])
     options = parser.parse_args(words)
     if options.command is None:
         parser.print_help()
@@ -72,8 +75,13 @@ def _run(words: list[str]) -> int:
         return 2
 
 
-def _parser(command: str | None) -> argparse.ArgumentParser:
-    """The parser; only the named command gets its options."""
+def full_parser() -> argparse.ArgumentParser:
+    """The parser with the options of all commands, for what is generated from it; imports them all."""
+    return _parser([name for name in COMMANDS if importlib.util.find_spec(f"gcma.{name}")])
+
+
+def _parser(commands: Sequence[str | None]) -> argparse.ArgumentParser:
+    """The parser; only the named commands get their options."""
     parser = argparse.ArgumentParser(
         prog="gcma",
         description="Executable specification and test bench of guaranteed CMA.",
@@ -84,7 +92,7 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gcma {__version__}")
     parsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, text in COMMANDS.items():
-        if name != command:
+        if name not in commands:
             parsers.add_parser(name, help=text)
             continue
         module = importlib.import_module(f"gcma.{name}")
