@@ -3,6 +3,7 @@
 import io
 import re
 from pathlib import Path
+from textwrap import indent
 from typing import TextIO
 
 from rich.console import Console
@@ -51,6 +52,7 @@ class Table:
         self._widths = (max(len(test.id) for test in tests), max(len(test.device) for test in tests))
         self._status: Status | None = None
         self._rows: list[Text] = []
+        self._shown: set[str] = set()
         self._number = 0
         self._running = ""
         self._count = len(tests)
@@ -99,9 +101,12 @@ class Table:
         if self._terminal and result.result is not Result.FAILED:
             row.truncate(self._console.width, overflow="ellipsis")
         self._emit(row)
-        if result.result is Result.FAILED and result.evidence:
-            for line in result.evidence.splitlines()[1:]:
-                self._emit(Text(f"        {line}", "dim"))
+        if result.result is Result.FAILED:
+            for section in result.evidence.split("\n--- ")[1:]:
+                # a command line or a pool that has not changed is shown once
+                if section not in self._shown:
+                    self._shown.add(section)
+                    self._emit(Text(indent(f"--- {section}", " " * 8), "dim"))
 
     def summary(self, results: RunResults) -> None:
         """The last line."""
