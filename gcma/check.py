@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=("text", "json", "sarif", "github"), default="text", help="of the report"
     )
+    parser.add_argument("--report", metavar="DIR", help="also write a page to look at, DIR/index.html")
     parser.add_argument("--no-map", action="store_true", help="text: do not draw the memory map")
     parser.add_argument(
         "--ignore",
@@ -94,6 +95,12 @@ def run(options: argparse.Namespace) -> int:
             failures.append(str(error))
             print(f"gcma check: {error}", file=sys.stderr)
     _print(options, reports, failures, assumed)
+    if options.report:
+        from pathlib import Path
+
+        from gcma.checkreport import write_page
+
+        write_page(reports, failures, assumed, Path(options.report))
     return 2 if failures else 0 if all(item.ok for item in reports) else 1
 
 
