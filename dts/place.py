@@ -130,8 +130,10 @@ class SourceMap:
 
 
 def _lines(file: str) -> list[str]:
-    from dts.source import read_file
+    from dts.source import STANDARD_INPUT, read_file
 
+    if file == STANDARD_INPUT:
+        return []  # it has been read
     try:
         return [line[:_LINE_LIMIT] for line in read_file(file).decode("utf-8", "replace").split("\n")]
     except DtsError:

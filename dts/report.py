@@ -66,6 +66,13 @@ def _order(path: str, place: Place | None) -> tuple[bool, str, int, int]:
     return place.file != path, place.file, place.line, place.column
 
 
+def printable(text: str) -> str:
+    """The text without control characters, which a hostile tree could send to the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
+
+
 def document(reports: Iterable[Report]) -> dict[str, Any]:
     """All reports as the JSON document of ``gcma check --format json``."""
     return {"schema": SCHEMA, "files": [_file(item) for item in reports]}

@@ -9,7 +9,7 @@ from dts.finding import Severity
 from dts.memory_map import memory_map
 from dts.place import Place
 from dts.range import size_text
-from dts.report import Located, Report
+from dts.report import Located, Report, printable
 from dts.rule import plural
 
 _COLOUR = {Severity.ERROR: "31", Severity.WARNING: "35", Severity.NOTE: "36"}
@@ -31,13 +31,13 @@ def lines(report: Report, assumptions: Assumptions, *, colour: bool, draw: bool)
         picture = list(memory_map(verdict))
         if picture:
             heading = f"memory of {report.path} ({verdict.arch.value}, {page} pages, CMA areas on {grid})"
-            yield _paint(_plain(heading), "1", colour)
-            yield from map(_plain, picture)
+            yield _paint(printable(heading), "1", colour)
+            yield from map(printable, picture)
     states: dict[str, int] = {}
     for region in verdict.regions.values():
         states[region.state.value] = states.get(region.state.value, 0) + 1
     fates = ", ".join(f"{count} {state}" for state, count in states.items())
-    yield _plain(
+    yield printable(
         f"{report.path}: {counts([report])}; {plural(len(verdict.regions), 'region')}"
         + (f" ({fates})" if fates else "")
         + f", {plural(len(verdict.consumers), 'consumer')}"
@@ -63,7 +63,7 @@ def _finding(report: Report, item: Located, colour: bool) -> Iterator[str]:
     finding, place = item.finding, item.place
     where = report.path if place is None else f"{place.file}:{place.line}:{place.column}"
     kind = _paint(f"{finding.severity.value}:", "1;" + _COLOUR[finding.severity], colour)
-    yield f"{_paint(_plain(where) + ':', '1', colour)} {kind} {_plain(finding.what)} [{finding.code}]"
+    yield f"{_paint(printable(where) + ':', '1', colour)} {kind} {printable(finding.what)} [{finding.code}]"
     margin = "     "
     if place is not None:
         source = next(
@@ -76,8 +76,8 @@ def _finding(report: Report, item: Located, colour: bool) -> Iterator[str]:
             yield f"{place.line:>{len(margin) - 1}} | {text}"
             yield f"{margin}| {_paint(mark, _COLOUR[finding.severity], colour)}"
     else:
-        yield f"{margin}= node: {_plain(finding.node)}"
-    yield f"{margin}= help: {_plain(finding.hint)}"
+        yield f"{margin}= node: {printable(finding.node)}"
+    yield f"{margin}= help: {printable(finding.hint)}"
     if finding.kernel is not None:
         yield f"{margin}= kernel: {finding.kernel}()"
 
@@ -93,15 +93,8 @@ def _excerpt(source: str, place: Place) -> tuple[str, str]:
         start = max(0, first - _LINE_WIDTH // 4)
         source, lead = source[start : start + _LINE_WIDTH], lead[start:]
         length = min(length, _LINE_WIDTH - len(lead))
-    kept = "".join(letter if letter == "\t" else _plain(letter)[:1] for letter in source)
+    kept = "".join(letter if letter == "\t" else printable(letter)[:1] for letter in source)
     return kept, lead + "^" + "~" * (length - 1)
-
-
-def _plain(text: str) -> str:
-    """The text without control characters, which a hostile tree could send to the terminal."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
 
 
 def _paint(text: str, code: str, colour: bool) -> str:

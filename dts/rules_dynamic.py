@@ -249,7 +249,7 @@ def form(case: Case) -> None:
                 region.path,
                 f"{region.name}: size should have {plural(size_cells, 'cell')} (the root's #size-cells) "
                 "and has "
-                f"{len(value)} bytes, so the kernel rejects the region",
+                f"{plural(len(value), 'byte')}, so the kernel rejects the region",
                 f"write size = {cells_text(number(value), size_cells)}",
                 prop="size",
             )
@@ -260,7 +260,8 @@ def form(case: Case) -> None:
                 ALLOC_RANGES_LENGTH,
                 region.path,
                 f"{region.name}: alloc-ranges should be entries of {address_cells}+{size_cells} cells "
-                f"({4 * (address_cells + size_cells)} bytes) and has {len(ranges)} bytes, so the kernel "
+                f"({4 * (address_cells + size_cells)} bytes) and has {plural(len(ranges), 'byte')}, so "
+                "the kernel "
                 "ignores it and "
                 "places the region anywhere",
                 "write address and size in the root's cells",
@@ -288,7 +289,7 @@ def _alignment(case: Case, node: Node, region: Region, address_cells: int, size_
             region.path,
             f"{region.name}: alignment should have {plural(address_cells, 'cell')} (the root's "
             "#address-cells) and has "
-            f"{len(value)} bytes, so the kernel rejects the region"
+            f"{plural(len(value), 'byte')}, so the kernel rejects the region"
             + (" although the binding asks for this form" if len(value) == 4 * size_cells else ""),
             f"write alignment = {cells_text(number(value), address_cells)}",
             prop="alignment",

@@ -257,7 +257,7 @@ def entries(case: Case) -> None:
                 region.path,
                 f"{region.name}: reg should be entries of {form} "
                 f"({4 * (root.address_cells + root.size_cells)} bytes) "
-                f"and has {len(reg)} bytes, so the kernel {instead}",
+                f"and has {plural(len(reg), 'byte')}, so the kernel {instead}",
                 "write the address and the size in the root's cells",
                 prop="reg",
             )

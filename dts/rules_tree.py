@@ -286,7 +286,8 @@ def parent(case: Case) -> None:
         case.report(
             PARENT_RANGES_VALUE,
             node.path,
-            f"/reserved-memory: ranges should be empty and has {len(ranges)} bytes, which the kernel "
+            f"/reserved-memory: ranges should be empty and has {plural(len(ranges), 'byte')}, which the "
+            "kernel "
             "never applies",
             "write ranges without a value",
             prop="ranges",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from dts.error import InputError, SourceError
 from dts.place import SourceMap
 from dts.tree import Node, Tree
 
+STANDARD_INPUT = "-"
 _DIRECTIVE = re.compile(
     rb"^[ \t]*#[ \t]*(?:include|define|undef|if|ifdef|ifndef|else|elif|endif|error)\b", re.M
 )
@@ -24,6 +26,7 @@ _DIRECTIVE = re.compile(
 def load(path: str | os.PathLike[str], overlays: Sequence[str | os.PathLike[str]] = ()) -> Tree:
     """The tree of a ``.dts`` or ``.dtb`` file, told apart by content; overlays are applied in order.
 
+    :param path: ``-`` is standard input
     :raise InputError: unreadable, too large, no regular file, not a devicetree
     :raise ToolError: dtc, cpp or fdtoverlay is missing or did not end
     """
@@ -85,32 +88,41 @@ def _mounts(overlay: Tree, symbols: Node | None) -> tuple[tuple[str, str], ...]:
 
 
 def read_file(name: str) -> bytes:
-    """The bytes of a regular file of bounded size; opening a pipe or a device never blocks.
+    """The bytes of a regular file of bounded size, or of standard input when it is called ``-``.
+
+    Opening a pipe or a device never blocks.
 
     :raise InputError: see above
     """
     try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError) as error:
+        if name == STANDARD_INPUT:
+            data = sys.stdin.buffer.read(MAX_BYTES + 1) if sys.stdin is not None else b""
+        else:
+            data = _read_regular(name)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
             f"{name}: it cannot be read ({reason}); give the path of a .dts or .dtb file."
         ) from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
+    if len(data) > MAX_BYTES:
+        raise InputError(
+            f"{name}: at most {MAX_BYTES >> 20} MiB are read, the file has more; check that it is a "
+            "devicetree."
+        )
+    return data
+
+
+def _read_regular(name: str) -> bytes:
+    descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise InputError(
                 f"{name}: a regular file was expected, this is none; give the path of a .dts or .dtb file."
             )
-        if status.st_size > MAX_BYTES:
-            raise InputError(
-                f"{name}: at most {MAX_BYTES >> 20} MiB are read, the file has {status.st_size >> 20} MiB; "
-                "check that it is a devicetree."
-            )
-        try:
-            return file.read(MAX_BYTES)
-        except OSError as error:
-            raise InputError(f"{name}: it cannot be read ({error.strerror}); check the disk.") from error
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def compile_source(data: bytes, name: str) -> bytes:

@@ -34,6 +34,10 @@ def run(command: Sequence[str], data: bytes, directory: str, name: str) -> bytes
             raise ToolError(
                 f"{name}: {tool} is needed to read it and was not found; install the package {package}."
             ) from None
+        except OSError as error:
+            raise ToolError(
+                f"{name}: {tool} could not be started ({error.strerror}); check its installation."
+            ) from error
         _limit(process.pid)
         try:
             _, complaint = process.communicate(data, timeout=DEADLINE_S)
@@ -69,4 +73,5 @@ def _first(text: str) -> str:
     """The first error of a tool's output, in one line; the tools print warnings before."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if "rror" in line] or lines
-    return (errors[0] if errors else "it gave no reason")[:400].rstrip(".") + "."
+    first = (errors[0] if errors else "it gave no reason").removeprefix("Error: ")
+    return first[:400].rstrip(".") + "."
