@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -68,7 +69,7 @@ def _memory_bytes(path: Path) -> int:
         if head.startswith(b"\x1f\x8b"):
             with gzip.open(path) as packed:
                 head = packed.read(_HEADER.size)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise KernelError(f"{path}: it cannot be read as a kernel: {error}") from error
     if len(head) < _HEADER.size or _HEADER.unpack(head)[2] != _MAGIC:
         raise KernelError(

@@ -8,7 +8,7 @@ from typing import Final
 from board.linux import LinuxPlan
 from board.linux_log import Fate, LinuxLog
 from board.linux_report import LinuxReport
-from dts import Range, Region, State, Verdict
+from dts import Range, Region, Severity, State, Verdict
 from dts.assumptions import cma_areas
 from dts.reach import zone_dma_last
 from dts.region import Cause
@@ -101,7 +101,8 @@ def compare_early(plan: LinuxPlan, verdict: Verdict, log: LinuxLog) -> Iterator[
 def compare_late(verdict: Verdict, log: LinuxLog, report: LinuxReport) -> Iterator[Row]:
     """What the first process of the running system sees."""
     pools = [region for region in verdict.regions.values() if region.cma and region.live and region.range]
-    total = sum(region.range.size for region in pools if region.range)
+    inactive = {finding.node for finding in verdict.findings if finding.code == "zone-crossing"}
+    total = sum(region.range.size for region in pools if region.range and region.path not in inactive)
     total += log.default_area.size if log.default_area else 0
     kib = f"{total >> 10} KiB"
     yield _same("CmaTotal", kib, f"{report.cma_total_bytes >> 10} KiB")
@@ -119,10 +120,15 @@ def compare_late(verdict: Verdict, log: LinuxLog, report: LinuxReport) -> Iterat
             yield _same(f"/proc/iomem at {region.range}", ours, report.use_of(region.range))
 
 
-def panicked(verdict: Verdict, words: str) -> Row:
-    """A kernel that does not survive the tree: the verdict must have an error."""
-    errors = [finding.code for finding in verdict.findings if finding.severity.value == "error"]
-    return Row("boot", f"error: {', '.join(errors)}" if errors else "sound", words, bool(errors))
+def compare_panic(verdict: Verdict, log: str) -> Row:
+    """A kernel that does not survive the tree: the verdict must have a warning at least."""
+    found = re.search(r"(?:Unable to handle|kernel BUG|Kernel panic)[^\n]*", log)
+    words = f"panicked: {found[0].strip()}" if found else "panicked"
+    codes = {finding.code for finding in verdict.findings if finding.severity is not Severity.NOTE}
+    why = "" if "Failed to allocate" not in words else (
+        "the regions leave the kernel too little memory; the rules do not know how much it needs"
+    )  # fmt: skip
+    return Row("boot", ", ".join(sorted(codes)) or "sound", words, bool(codes), "" if codes else why)
 
 
 def _same(subject: str, ours: str, linux: str) -> Row:
@@ -184,9 +190,3 @@ def _zone(plan: LinuxPlan, log: LinuxLog) -> Row:
     ours = min(limit, max(bank.end for bank in plan.memory))
     zone = log.zones.get("DMA", Range(0, 0))
     return _same("end of ZONE_DMA", f"{ours:#x}", f"{zone.end:#x}")
-
-
-def panic_words(log: str) -> str:
-    """What the kernel said when it panicked."""
-    found = re.search(r"(?:Unable to handle|kernel BUG|Kernel panic)[^\n]*", log)
-    return f"panicked: {found[0].strip()}" if found else "panicked"

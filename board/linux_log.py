@@ -23,7 +23,7 @@ _DEFAULT: Final = re.compile(rf"cma: Reserved (\d+) MiB at {_HEX}")
 _REFUSED: Final = re.compile(
     r"Reserved memory: failed to reserve memory for node '(?P<reserve>[^']+)'"
     r"|OF: reserved mem: failed to allocate memory for node '(?P<allocate>[^']+)'"
-    r"|OF: reserved mem: invalid (?:size|alignment|alloc-ranges) property in '(?P<property>[^']+)' node"
+    r"|OF: reserved mem: invalid (?:size|alignment|alloc-ranges) property in '(?P<property>[^']+)'"
 )
 _SET_UP_FAILED: Final = re.compile(r"OF: reserved mem: node (\S+) compatible matching fail")
 _BYPASSED: Final = re.compile(r"Reserved memory: bypass (\S+) node, using cmdline CMA params instead")

@@ -21,7 +21,7 @@ class LinuxReport:
     :ivar zone_cma_pages: CMA pages of all zones, of /proc/zoneinfo
     :ivar areas: pages of each CMA area by its name, of /sys/kernel/mm/cma; empty without CONFIG_CMA_SYSFS
     :ivar system_ram: of /proc/iomem
-    :ivar reserved: what of it is reserved
+    :ivar reserved: what of it is reserved, the kernel itself included
     """
 
     cma_total_bytes: int
@@ -53,7 +53,7 @@ def read_report(text: str) -> LinuxReport:
         base, last = int(found[2], 16), int(found[3], 16)
         if found[4] == "System RAM":
             system_ram.add(Range(base, last + 1 - base))
-        elif found[4] == "reserved":
+        elif found[4] in ("reserved", "Kernel code", "Kernel data"):
             reserved.add(Range(base, last + 1 - base))
     return LinuxReport(
         cma_total_bytes=int(meminfo[1]) << 10 if meminfo else 0,

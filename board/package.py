@@ -127,7 +127,9 @@ def _private(folder: Path, mirror: str, suite: str) -> list[str]:
         "APT::Architectures": ARCHITECTURE,
         "APT::Sandbox::User": "root",  # apt's own user has no access to a cache in a home folder
         "Acquire::Languages": "none",
-        "Acquire::Retries": "2",
+        "Acquire::Retries": "1",
+        "Acquire::http::Timeout": "20",
+        "Acquire::https::Timeout": "20",
         "Dir::State": f"{folder}/state",
         "Dir::State::status": f"{folder}/status",
         "Dir::Cache": f"{folder}/cache",

@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _compare(plan: "LinuxPlan", *, early: bool) -> Comparison:
     from board.linux import LinuxBoard, PanicError, initramfs
-    from board.linux_agree import compare_early, compare_late, panic_words, panicked
+    from board.linux_agree import compare_early, compare_late, compare_panic
     from board.linux_log import DONE, read_log
     from board.linux_report import read_report
 
@@ -81,7 +81,7 @@ def _compare(plan: "LinuxPlan", *, early: bool) -> Comparison:
             if not early:
                 rows += compare_late(verdict, read_log(board.log), read_report(board.log))
         except PanicError:
-            rows.append(panicked(verdict, panic_words(board.log)))
+            rows.append(compare_panic(verdict, board.log))
         log = read_log(board.log)
     return Comparison(plan.name, log.release, (*compare_early(plan, verdict, log), *rows))
 
@@ -102,8 +102,9 @@ def _summary(done: list[Comparison]) -> None:
     rows = [row for item in done for row in item.rows]
     agree = sum(row.agree for row in rows)
     explained = sum(not row.agree and bool(row.why) for row in rows)
+    trees = "1 tree" if len(done) == 1 else f"{len(done)} trees"
     print(
-        f"{len(done)} trees, {len(rows)} statements: {agree} agree, {explained} differ for a known reason, "
+        f"{trees}, {len(rows)} statements: {agree} agree, {explained} differ for a known reason, "
         f"{len(rows) - agree - explained} disagree"
     )
 
