@@ -112,7 +112,7 @@ class ContiguousArea(ABC):
             if count < 1 or pfn < self.base_pfn or pfn + count > self.base_pfn + self.count:
                 return False
             failure = self._surrender(pfn, count)
-            if failure and self.checked:
+            if failure and self._refuses(failure):
                 raise CmaReleaseError(
                     f"area {self.name}: pages [{pfn:#x}, {pfn + count:#x}) are still referenced: "
                     "drop the references first"
@@ -138,6 +138,10 @@ class ContiguousArea(ABC):
                 "available_pages": self.available_count,
                 "gcma": int(self.second_class is SecondClass.DROPPABLE),
             }
+
+    def _refuses(self, failure: int) -> bool:
+        """Whether a release whose pages cannot be put to use is refused; the kernel carries on."""
+        return True
 
     @abstractmethod
     def _claim(self, pfn: int, count: int) -> int:

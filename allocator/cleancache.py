@@ -21,7 +21,7 @@ from allocator import steps
 from allocator.compiled import Ints, Longs, Table
 from allocator.error import KernelBugError, PageError, PoolError
 from allocator.memory import PAGE_SIZE, PageBytes, PhysicalMemory
-from allocator.revision import SAFE, Admission, Hit, Revision, WhenFull
+from allocator.revision import SAFE, Admission, Drop, Hit, Revision, WhenFull
 
 __all__ = ["NO_FS", "Cleancache", "Counters", "PoolCounters"]
 
@@ -186,10 +186,12 @@ class Cleancache:
                 self.memory.read_pages(pfns, out)
             return pfns >= 0
 
-    def get_window(self, fs: int, inode: Hashable, first: int, out: npt.NDArray[np.uint8]) -> int:
-        """Restore a readahead window, one page of `out` for each index from `first` on, up to the first
-        miss; how many.
+    def get_window(
+        self, fs: int, inode: Hashable, first: int, out: npt.NDArray[np.uint8], stride: int = 1
+    ) -> int:
+        """Restore a readahead window up to the first miss; how many pages.
 
+        Page `i` of `out` is for index `first + i * stride`.
         A file without entries misses the whole window at once (`cleancache_start_inode_walk`).
 
         Raises PageError when `out` is not made of pages, KernelBugError where v2's readahead follows an
@@ -202,11 +204,11 @@ class Cleancache:
             )
         count = out.size // PAGE_SIZE
         with self.lock:
-            key, wanted, pfns = self._batch(fs, inode, range(first, first + count), out)
+            key, wanted, pfns = self._batch(fs, inode, range(first, first + count * stride, stride), out)
             if key < 0:
                 return 0
             if self.inodes[key] == 0:
-                self.counts[layout.MISSED] += count
+                self.counts[layout.MISSED] += count * stride
                 return 0
             found = 0
             while found < count:
@@ -231,11 +233,36 @@ class Cleancache:
                 > 0
             )
 
+    def drop(self, fs: int, inode: Hashable, first: int, count: int, what: Drop) -> int:
+        """Drop what a revision drops when the content of pages [first, first + count) of a file ends and
+        they are not in memory; how many entries.
+        """
+        if what is Drop.INODE:
+            return self.invalidate_inode(fs, inode)
+        if what is Drop.RANGE:
+            before = self.counters.invalidated
+            self.invalidate_folio(fs, inode, first, count)
+            return self.counters.invalidated - before
+        return 0
+
     def invalidate_inode(self, fs: int, inode: Hashable) -> int:
         """Drop all pages of a file; how many there were."""
         with self.lock:
             key = self._key(fs, inode, 0)
             return self._invalidate_key(key) if key >= 0 else 0
+
+    def where(self, fs: int, inode: Hashable, index: int) -> int:
+        """The pfn that holds a page, or -1; counts as no lookup and changes nothing."""
+        with self.lock:
+            key = self._filesystems.get(fs, {}).get(inode, -1)
+            row = layout.lookup(self.frames, self.table, key, index) if key >= 0 else 0
+            return layout.pfn_of(self.frames, self.counts, row) if row else -1
+
+    def files(self, fs: int) -> list[Hashable]:
+        """The files of a filesystem that have entries."""
+        with self.lock:
+            keys = self._filesystems.get(fs, {})
+            return [inode for inode, key in keys.items() if self.inodes[key] != 0]
 
     # Backend API
 
@@ -303,9 +330,8 @@ class Cleancache:
     def counters(self) -> Counters:
         """All counters at one moment."""
         with self.lock:
-            stored, skipped, restored, missed, reclaimed, recalled, invalidated = (
-                int(each) for each in self.counts[layout.STORED : layout.INVALIDATED + 1]
-            )
+            events: list[int] = self.counts[layout.STORED : layout.INVALIDATED + 1].tolist()
+        stored, skipped, restored, missed, reclaimed, recalled, invalidated = events
         cached = stored - invalidated - reclaimed - recalled
         return Counters(stored, skipped, restored, missed, reclaimed, recalled, invalidated, cached)
 
@@ -373,6 +399,11 @@ class Cleancache:
             return -1, wanted, pfns
         self._key(fs, inode, int(wanted.min()))
         return self._key(fs, inode, int(wanted.max())), wanted, pfns
+
+    def rows_of(self, pool: int) -> tuple[int, int]:
+        """The first row of `frames` that is a pool's, and how many are."""
+        at = layout.POOL0 + layout.POOL_LONGS * pool
+        return int(self.counts[at + layout.POOL_ROW]), int(self.counts[at + layout.POOL_COUNT])
 
     def _check_pool(self, pool: int, pfn: int, count: int) -> None:
         """Refuse pages that do not all lie in `pool`; compiled steps would write elsewhere.

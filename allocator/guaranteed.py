@@ -7,7 +7,6 @@ import errno
 from allocator.area import ContiguousArea, SecondClass
 from allocator.cleancache import Cleancache
 from allocator.error import AreaError, PoolError
-from allocator.revision import Release
 
 __all__ = ["GuaranteedArea"]
 
@@ -24,7 +23,7 @@ class GuaranteedArea(ContiguousArea):
     second_class = SecondClass.DROPPABLE
 
     def __init__(self, name: str, base_pfn: int, count: int, cleancache: Cleancache) -> None:
-        super().__init__(name, base_pfn, count, checked=cleancache.revision.release is Release.CHECKED)
+        super().__init__(name, base_pfn, count, checked=cleancache.revision.checks_release)
         self.cleancache = cleancache
         self._rolls_back = cleancache.revision.rolls_back
         # References beyond the one of the allocation, for the pages that have any; v1 leaves negative ones
@@ -79,6 +78,9 @@ class GuaranteedArea(ContiguousArea):
                         self._set_references(dropped, self._references.get(dropped, 0) - 1)
                 return errno.EINVAL
         return -self.cleancache.put_folio(self.pool, pfn, count)
+
+    def _refuses(self, failure: int) -> bool:
+        return self.cleancache.revision.heeds_failed_free
 
     def _set_references(self, pfn: int, count: int) -> None:
         if count:

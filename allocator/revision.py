@@ -6,7 +6,7 @@ docs/semantics.md gives the source of every choice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from allocator.error import AllocatorError
@@ -17,13 +17,13 @@ __all__ = [
     "SAFE",
     "V1",
     "V2",
+    "V2_ON_7_3",
     "Admission",
+    "Drop",
     "Hit",
     "InodeKey",
     "LargeFolio",
-    "Release",
     "Revision",
-    "Truncate",
     "WhenFull",
     "revision",
 ]
@@ -53,11 +53,13 @@ class Hit(Enum):
     """The entry goes, as in the cleancache of 2011."""
 
 
-class Truncate(Enum):
-    """What truncate, unlink, inode eviction and direct writes drop from the cleancache."""
+class Drop(Enum):
+    """What the cleancache loses when content of a file ends or its inode leaves memory."""
 
     RESIDENT = "resident"
     """Only entries of pages that are in the page cache at that moment."""
+    RANGE = "range"
+    """The entries of all pages concerned."""
     INODE = "inode"
     """All entries of the inode."""
 
@@ -78,15 +80,6 @@ class InodeKey(Enum):
     """By inode number and generation (the RFC's export file handle)."""
 
 
-class Release(Enum):
-    """What becomes of a release of pages that cannot be freed (in use elsewhere, or not allocated)."""
-
-    UNCHECKED = "unchecked"
-    """CMA marks them free whatever guaranteed CMA answered."""
-    CHECKED = "checked"
-    """Refused; nothing changes."""
-
-
 @dataclass(frozen=True, slots=True)
 class Revision:
     """One published revision, or the safe variant.
@@ -95,13 +88,18 @@ class Revision:
     admission         which pages are stored
     when_full         what a store does without a free frame
     hit               whether an entry survives a hit
-    truncate          what truncate, unlink and eviction of an inode drop
+    truncate          what truncate, hole punching and unlink drop
     direct_write      what a direct write drops
+    evict             what is dropped when an inode leaves memory
     large_folio       what large folios do to the entries below them
     inode_key         what identifies a file
-    release           what a release of pages still in use does
-    rolls_back        whether a failed free restores the references it had already dropped
+    checks_release    whether a release must name one whole allocation (R3)
+    heeds_failed_free whether a release fails when guaranteed CMA cannot free the pages (R1)
+    rolls_back        whether a failed free restores the references it had already dropped (R2)
     restores_window   whether readahead asks the cleancache
+    restores_large    whether readahead restores into large folios (H9)
+    restores_mapped   whether a page that was restored can be stored again when it leaves the page cache (H8)
+    truncate_stores   whether truncated pages pass the store hook as if they left by reclaim (H7)
     keeps_record      whether a store keeps the inode's record when reuse of the oldest frame empties it (H5)
     checks_walk       whether readahead recognises the error pointer of `start_inode_walk` (H6)
     counts_all_skips  whether `skipped` counts every store, successful ones too (v2's sysfs)
@@ -112,13 +110,18 @@ class Revision:
     admission: Admission = Admission.WORKINGSET
     when_full: WhenFull = WhenFull.REUSE_OLDEST
     hit: Hit = Hit.INCLUSIVE
-    truncate: Truncate = Truncate.RESIDENT
-    direct_write: Truncate = Truncate.RESIDENT
+    truncate: Drop = Drop.RESIDENT
+    direct_write: Drop = Drop.RESIDENT
+    evict: Drop = Drop.RESIDENT
     large_folio: LargeFolio = LargeFolio.IGNORED
     inode_key: InodeKey = InodeKey.POINTER
-    release: Release = Release.UNCHECKED
+    checks_release: bool = False
+    heeds_failed_free: bool = False
     rolls_back: bool = True
     restores_window: bool = True
+    restores_large: bool = True
+    restores_mapped: bool = False
+    truncate_stores: bool = False
     keeps_record: bool = False
     checks_walk: bool = False
     counts_all_skips: bool = True
@@ -128,8 +131,9 @@ class Revision:
 RFC = Revision(
     "rfc",
     when_full=WhenFull.FAIL,
-    truncate=Truncate.INODE,
-    direct_write=Truncate.INODE,
+    truncate=Drop.INODE,
+    direct_write=Drop.INODE,
+    evict=Drop.INODE,
     inode_key=InodeKey.NUMBER,
     rolls_back=False,
     restores_window=False,
@@ -146,13 +150,19 @@ V1 = Revision("v1", rolls_back=False)
 V2 = Revision("v2")
 """26 October 2025."""
 
+V2_ON_7_3 = replace(V2, name="v2-7.3", truncate_stores=True)
+"""v2 moved to Linux 7.3 as it is, where `truncate_cleanup_folio` leaves PG_mappedtodisk set."""
+
 SAFE = Revision(
     "safe",
-    truncate=Truncate.INODE,
-    direct_write=Truncate.INODE,
+    truncate=Drop.RANGE,
+    direct_write=Drop.RANGE,
     large_folio=LargeFolio.DROPPED,
     inode_key=InodeKey.NUMBER,
-    release=Release.CHECKED,
+    checks_release=True,
+    heeds_failed_free=True,
+    restores_large=False,
+    restores_mapped=True,
     keeps_record=True,
     checks_walk=True,
     counts_all_skips=False,
@@ -161,7 +171,7 @@ SAFE = Revision(
 otherwise.
 """
 
-REVISIONS: dict[str, Revision] = {each.name: each for each in (RFC, V1, V2, SAFE)}
+REVISIONS: dict[str, Revision] = {each.name: each for each in (RFC, V1, V2, V2_ON_7_3, SAFE)}
 
 
 def revision(name: str) -> Revision:
