@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dts.finding import Finding, Severity
@@ -44,6 +44,29 @@ class Report:
     def count(self, severity: Severity) -> int:
         """How many findings have that severity."""
         return sum(item.finding.severity is severity for item in self.found)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums over the files of a run.
+
+    :ivar files: how many could be read
+    :ivar bad: how many of them have errors
+    :ivar found: findings by severity
+    :ivar failures: what was said about the files that could not be read
+    """
+
+    files: int = 0
+    bad: int = 0
+    found: dict[Severity, int] = field(default_factory=lambda: dict.fromkeys(Severity, 0))
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, item: Report) -> None:
+        """Count a report in."""
+        self.files += 1
+        self.bad += not item.ok
+        for severity in Severity:
+            self.found[severity] += item.count(severity)
 
 
 def report(path: str, tree: Tree, verdict: Verdict, ignored: Collection[str] = ()) -> Report:

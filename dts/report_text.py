@@ -9,7 +9,7 @@ from dts.finding import Severity
 from dts.memory_map import memory_map
 from dts.place import Place
 from dts.range import size_text
-from dts.report import Located, Report, printable
+from dts.report import Located, Report, Tally, printable
 from dts.rule import plural
 
 _COLOUR = {Severity.ERROR: "31", Severity.WARNING: "35", Severity.NOTE: "36"}
@@ -44,11 +44,12 @@ def lines(report: Report, assumptions: Assumptions, *, colour: bool, draw: bool)
     )
 
 
-def summary(reports: list[Report], failed: int) -> str:
+def summary(tally: Tally) -> str:
     """The last line of a run over several files."""
-    bad = sum(not report.ok for report in reports)
+    failed = len(tally.failures)
     unread = f", {failed} unreadable" if failed else ""
-    return f"{plural(len(reports) + failed, 'file')}: {bad} with errors{unread}; {counts(reports)}"
+    found = ", ".join(plural(count, severity.value) for severity, count in tally.found.items())
+    return f"{plural(tally.files + failed, 'file')}: {tally.bad} with errors{unread}; {found}"
 
 
 def counts(reports: Iterable[Report]) -> str:

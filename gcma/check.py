@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 from gcma import against
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dts import Assumptions
-    from dts.report import Report
+    from dts.report import Report, Tally
 
 HELP: Final = "say what Linux makes of the reserved memory of a devicetree"
 DESCRIPTION: Final = """\
@@ -80,32 +82,45 @@ def run(options: argparse.Namespace) -> int:
         return 2
     if options.against_linux:
         return against.run(options)
-    from dts import DtsError, examine, load
-    from dts.report import report
+    from dts.report import Tally
 
     assumed = assumptions(options)
-    ignored = _codes(",".join(options.ignore))
-    reports: list[Report] = []
-    failures: list[str] = []
-    for path in options.files:
-        try:
-            tree = load(path, options.overlay)
-            reports.append(report(path, tree, examine(tree, assumed), ignored))
-        except DtsError as error:
-            failures.append(str(error))
-            print(f"gcma check: {error}", file=sys.stderr)
-    _print(options, reports, failures, assumed)
+    tally = Tally()
+    kept: list[Report] = []
+    _print(options, _reports(options, assumed, tally, kept), tally, assumed)
     if options.report:
         from pathlib import Path
 
         from gcma.checkreport import write_page
 
-        write_page(reports, failures, assumed, Path(options.report))
-    return 2 if failures else 0 if all(item.ok for item in reports) else 1
+        write_page(kept, tally.failures, assumed, Path(options.report))
+    return 2 if tally.failures else 1 if tally.bad else 0
+
+
+def _reports(
+    options: argparse.Namespace, assumed: "Assumptions", tally: "Tally", kept: "list[Report]"
+) -> "Iterator[Report]":
+    """The report on each file in turn, so that one tree at a time is in memory."""
+    from dts import DtsError, examine, load
+    from dts.report import report
+
+    ignored = _codes(",".join(options.ignore))
+    for path in options.files:
+        try:
+            tree = load(path, options.overlay)
+            found = report(path, tree, examine(tree, assumed), ignored)
+        except DtsError as error:
+            tally.failures.append(str(error))
+            print(f"gcma check: {error}", file=sys.stderr)
+            continue
+        tally.add(found)
+        if options.report:
+            kept.append(found)
+        yield found
 
 
 def _print(
-    options: argparse.Namespace, reports: "list[Report]", failures: list[str], assumed: "Assumptions"
+    options: argparse.Namespace, reports: "Iterator[Report]", tally: "Tally", assumed: "Assumptions"
 ) -> None:
     if options.format == "json":
         import json
@@ -119,7 +134,7 @@ def _print(
         from dts.report_sarif import log
         from gcma import __version__
 
-        print(json.dumps(log(reports, failures, __version__), indent=1))
+        print(json.dumps(log(reports, tally.failures, __version__), indent=1))
     elif options.format == "github":
         from dts.report_github import commands
 
@@ -132,7 +147,7 @@ def _print(
             for line in lines(item, assumed, colour=_colour(), draw=not options.no_map):
                 print(line)
         if len(options.files) > 1:
-            print(summary(reports, len(failures)))
+            print(summary(tally))
 
 
 def assumptions(options: argparse.Namespace) -> "Assumptions":
