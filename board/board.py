@@ -12,7 +12,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator import Buffer, ContiguousArea, PhysicalMemory, from_tree
+from allocator import SAFE, Buffer, ContiguousArea, PhysicalMemory, Revision, from_tree
 from board import screen
 from board.camera import Camera
 from board.console import Console
@@ -78,6 +78,7 @@ class Board:
     :param tally: counts on over several boards of one run
     :param report: where screen pictures are saved; None keeps none
     :param watch: called with the pool's area now and then while the board runs
+    :param revision: the semantics of the pool and its cleancache
 
     :ivar state: see :class:`State`
     :ivar boot_seconds: from starting QEMU to the firmware's first request
@@ -90,6 +91,7 @@ class Board:
         tally: Tally | None = None,
         report: Path | None = None,
         watch: Callable[[ContiguousArea], None] | None = None,
+        revision: Revision = SAFE,
     ) -> None:
         self.plan = plan
         self.tally = tally if tally is not None else Tally()
@@ -97,6 +99,7 @@ class Board:
         self.boot_seconds = 0.0
         self._report = report
         self._watch = watch
+        self._revision = revision
         self._case: Case | None = None
 
     def __enter__(self) -> Self:
@@ -144,7 +147,7 @@ class Board:
         self.monitor = Monitor(self._qemu.monitor)
         page = ram[DOORBELL.base : DOORBELL.end]
         self._doorbell = Doorbell(page)
-        self.model = from_tree(self.plan.tree, self.plan.verdict, PhysicalMemory(ram))
+        self.model = from_tree(self.plan.tree, self.plan.verdict, PhysicalMemory(ram), self._revision)
         self._services = Services(self.plan, self.model, ram, self.tally, self._pixels)
         objection = self._services.territory.objection
         v3d = self.plan.devices.get("v3d")
@@ -172,6 +175,7 @@ class Board:
         if self.state is not State.IDLE:
             raise RuntimeError(f"run() needs an idle board; this one is {self.state.value}")
         self.state, self._case = State.RUNNING, case
+        self._services.mount()
         began = time.monotonic()
         report = self._ask((case.number,), case.deadline, case.id)
         seconds = time.monotonic() - began

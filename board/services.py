@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocator import AllocatorError, Buffer, CmaAllocError, Model
+from allocator.revision import Drop, LargeFolio
 from board.camera import frame_objection
 from board.controlblock import CHANNELS, ControlBlockError, chain, check
 from board.doorbell import Reply, Request
@@ -21,7 +22,7 @@ from board.plan import Plan
 from board.territory import Territory
 from dts import Range
 from guest import pattern, protocol
-from guest.protocol import BATCH_PAGES, PAGE_BYTES, DmaFlag, Format, Op, Outcome
+from guest.protocol import BATCH_PAGES, PAGE_BYTES, Change, DmaFlag, Format, Op, Outcome
 
 CHECK_LIMIT_BYTES: Final = 256 << 20
 SCREEN_LIMIT: Final = 4096
@@ -125,6 +126,7 @@ class Services:
             Op.STATS: self._stats,
             Op.REACH: self._reach,
             Op.STALE: self._stale,
+            Op.CHANGE: self._change,
         }
 
     def _served(self, path: str) -> bool:
@@ -151,6 +153,11 @@ class Services:
     def buffers(self) -> list[Buffer]:
         """All that are allocated now, by the guest or for tests on the host."""
         return [*self._held.values(), *(buffer for _, buffer in self._buffers.values())]
+
+    def mount(self) -> None:
+        """A filesystem that was never read from: a case finds nothing of the one before in the cache."""
+        self._cleancache.remove_fs(self._fs)
+        self._fs = self._cleancache.add_fs()
 
     def release_all(self) -> int:
         """Take back what a case left behind; the number of buffers."""
@@ -313,6 +320,26 @@ class Services:
         if inode >> INODE_BITS:
             raise Refusal(f"inode {inode:#x}: expected at most {INODE_BITS} bits")
         return Reply(values=(self._cleancache.invalidate_inode(self._fs, inode),))
+
+    def _change(self, request: Request) -> Reply:
+        """Tell the cleancache of a change as the revision's hooks would, of pages that are not in memory."""
+        change, inode, first, count = request.arguments[:4]
+        if change not in tuple(Change):
+            raise Refusal(
+                f"change {change}: expected one of {', '.join(f'{c.value} ({c.name})' for c in Change)}"
+            )
+        if inode >> INODE_BITS or not 0 < count <= BATCH_PAGES or first + count > 1 << 52:
+            raise Refusal(
+                f"{count} pages from {first:#x} of inode {inode:#x}: expected 1 to {BATCH_PAGES} of a file"
+            )
+        revision = self._cleancache.revision
+        what = {
+            Change.TRUNCATE: revision.truncate,
+            Change.DIRECT_WRITE: revision.direct_write,
+            Change.LARGE_FOLIO: Drop.RANGE if revision.large_folio is LargeFolio.DROPPED else Drop.RESIDENT,
+        }[Change(change)]
+        dropped = self._cleancache.drop(self._fs, inode, first, count, what)
+        return Reply(values=(dropped, int(what is Drop.RESIDENT)))
 
     def _stale(self, request: Request) -> Reply:
         self._tally.stale_reads += request.arguments[0]

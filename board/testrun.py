@@ -5,8 +5,9 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import ClassVar
 
-from allocator import ContiguousArea
+from allocator import SAFE, ContiguousArea, Revision
 from allocator.areamap import AreaHistory
 from board.board import Board
 from board.error import BoardError, EvidenceError, LaunchError, LostBoardError
@@ -31,6 +32,8 @@ class TestResult:
     :ivar evidence: what was known when a board was lost: serial tail, stderr, command line
     """
 
+    __test__: ClassVar[bool] = False  # not for pytest to collect
+
     id: str
     device: str
     title: str
@@ -44,6 +47,8 @@ class TestResult:
 @dataclass(frozen=True, slots=True)
 class Test:
     """A test to run: a case of the firmware, or a variant of the board that must be refused."""
+
+    __test__: ClassVar[bool] = False  # not for pytest to collect
 
     subject: Case | Variant
 
@@ -81,6 +86,7 @@ class TestRun:
 
     :param report: where pictures go; None keeps none
     :param watch: called with the pool's area now and then
+    :param revision: the semantics of the pool and its cleancache
 
     :ivar tally: what was done for the guest, over all boards of the run
     :ivar serial: what was kept of the serial lines
@@ -89,11 +95,14 @@ class TestRun:
     :ivar boots: how long each board took from power-on to the firmware's first request, seconds
     """
 
+    __test__: ClassVar[bool] = False  # not for pytest to collect
+
     def __init__(
         self,
         plan: Plan,
         report: Path | None = None,
         watch: Callable[[ContiguousArea], None] | None = None,
+        revision: Revision = SAFE,
     ) -> None:
         self.plan = plan
         self.tally = Tally()
@@ -104,6 +113,7 @@ class TestRun:
         self._began = time.monotonic()
         self._report = report
         self._watch = watch
+        self._revision = revision
         self._board: Board | None = None
 
     def run(self, tests: list[Test], started: Callable[[Test], None]) -> Generator[TestResult]:
@@ -164,14 +174,16 @@ class TestRun:
                 verdict.message, command=board.command, serial=board.tail(), pool=verdict.pool
             ).evidence()
         if verdict.outcome is Outcome.FAULT:
-            self.close()  # memory may be in any state
+            self.close()
         return ended(result, verdict.message, verdict.bytes_verified, evidence)
 
     def _running_board(self) -> Board:
         if self._board is None:
             looked_at = self._report is not None or self._watch is not None
             watch = self._look if looked_at else None
-            board = Board(self.plan, tally=self.tally, report=self._report, watch=watch)
+            board = Board(
+                self.plan, tally=self.tally, report=self._report, watch=watch, revision=self._revision
+            )
             board.start()
             self._board = board
             self.boots.append(board.boot_seconds)

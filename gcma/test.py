@@ -18,6 +18,7 @@ examples:
   gcma test dts/boards/rpi-4-b.dts
   gcma test my.dts -k 'camera or display' --report out/
   gcma test my.dts --json results.json --junit results.xml
+  gcma test my.dts --revision v2           the posted series, with its stale reads
   gcma test my.dts --dry-run               print QEMU's command line
 
 The report folder holds index.html (a page to look at), the screen's picture, pool.png
@@ -31,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("board", metavar="BOARD.dts", help="devicetree of the board, .dts or .dtb")
     parser.add_argument(
         "-k", metavar="EXPR", help="only tests whose id matches: words with and, or, not, ( )"
+    )
+    parser.add_argument(
+        "--revision",
+        metavar="NAME",
+        default="safe",
+        help="semantics of the pool: safe (default), or as posted (rfc, v1, v2), whose hazards then show",
     )
     parser.add_argument("-x", "--exitfirst", action="store_true", help="stop at the first failed test")
     parser.add_argument("--list", action="store_true", help="list the tests and stop")
@@ -103,6 +110,7 @@ def dry_run(plan: "Plan") -> None:
 
 
 def _run(plan: "Plan", tests: "list[Test]", options: argparse.Namespace) -> int:
+    from allocator import revision
     from board import Result, TestRun
     from board.machine import qemu_version
     from gcma.results import RunResults, write_text
@@ -120,10 +128,11 @@ def _run(plan: "Plan", tests: "list[Test]", options: argparse.Namespace) -> int:
         assert folder is not None
         (folder / f"{test.id}.png").unlink(missing_ok=True)  # of an earlier run
     began = time.monotonic()
+    of = revision(options.revision)
     results = []
     color = not options.no_color and sys.stdout.isatty()
     with Table(plan, tests, None if options.json == "-" else sys.stdout, color=color) as table:
-        test_run = TestRun(plan, folder, table.show if options.watch else None)
+        test_run = TestRun(plan, folder, table.show if options.watch else None, of)
         ongoing = test_run.run(tests, table.started)
         for result in ongoing:
             results.append(result)

@@ -55,6 +55,7 @@ class Op(IntEnum):
     STATS = 13  # -> total pages, available pages, cached pages, allocations, failures, dropped
     REACH = 14  # Device, cpu address, size: may the device use it?
     STALE = 15  # pages seen with bytes other than put; the host counts them
+    CHANGE = 16  # Change, inode, first page, count -> entries dropped, 1 where the revision leaves stale ones
 
 
 class Directive(IntEnum):
@@ -77,6 +78,14 @@ class Outcome(IntEnum):
     FAILED = 1
     SKIPPED = 2
     FAULT = 3
+
+
+class Change(IntEnum):
+    """How a file's content changes behind its cached pages; each is a hazard of some revision."""
+
+    TRUNCATE = 1  # the pages end
+    DIRECT_WRITE = 2  # they are written past the page cache
+    LARGE_FOLIO = 3  # a large folio replaces them, is written and leaves memory
 
 
 class Format(IntEnum):
@@ -129,62 +138,50 @@ class Case:
     hidden: bool = False
 
 
+# fmt: off
 CASES: Final = (
     Case(1, "boot.devicetree", "board", "firmware and host read the same pool out of the tree"),
-    Case(10, "camera.fhd-rgba", "camera", "one 1920x1080 RGBA frame", ("camera",)),
-    Case(11, "camera.12mp-raw", "camera", "one 4056x3040 raw12 frame", ("camera",)),
-    Case(12, "camera.ring", "camera", "30 frames through a ring of 4 buffers", ("camera",)),
-    Case(
-        20,
-        "display.blit",
-        "display",
-        "frame blitted by 2D DMA, screen compared",
-        ("camera", "display", "dma"),
-    ),
-    Case(30, "dma.random", "dma", "100 copies of random size on random channels", ("dma",)),
-    Case(31, "dma.channels", "dma", "all 15 channels copy", ("dma",)),
-    Case(32, "dma.sizes", "dma", "4 KiB to 32 MiB", ("dma",), False, 60.0),
-    Case(33, "dma.2d", "dma", "rectangles between buffers of other pitch", ("dma",)),
-    Case(34, "codec.chain", "codec", "planes of a picture by one chain of control blocks", ("codec", "dma")),
-    Case(40, "v3d.texture", "v3d", "scattered pages behind an MMU, contiguous without", ("v3d",)),
-    Case(50, "cache.roundtrip", "cache", "file pages put into the pool read back equal", ()),
-    Case(
-        51,
-        "cache.reuse",
-        "cache",
-        "a device takes cached pages: miss or the right bytes",
-        ("dma", "codec"),
-        False,
-        60.0,
-    ),
-    Case(52, "cache.invalidate", "cache", "a dropped file is never seen again", ()),
-    Case(
-        60, "guarantee.fill", "codec", "cache full, then allocate to the last page", ("codec",), False, 60.0
-    ),
-    Case(
-        61,
-        "guarantee.rounds",
-        "codec",
-        "1,000 rounds of mixed sizes over a full cache",
-        ("codec",),
-        False,
-        60.0,
-    ),
-    Case(70, "limit.alias", "dma", "a buffer above 1 GiB corrupts another page", ("dma",), True),
-    Case(71, "limit.refused", "camera", "the model refuses that buffer", ("camera",), True),
-    Case(80, "hostile.malformed", "doorbell", "malformed requests refused", ("codec",)),
-    Case(81, "hostile.oversized", "doorbell", "oversized requests refused", ("codec",)),
-    Case(82, "hostile.double-free", "doorbell", "double and partial free refused", ("codec",)),
-    Case(83, "hostile.foreign", "doorbell", "addresses not the guest's refused", ("codec",)),
-    Case(84, "hostile.dma", "dma", "broken control blocks refused before they start", ("dma", "codec")),
-    Case(85, "hostile.serial", "console", "garbage on the serial line", ()),
-    Case(86, "hostile.still-alive", "doorbell", "after all that, a buffer as ever", ("codec",)),
-    Case(90, "fault.reported", "cpu", "a deliberate fault ends with its registers", ()),
-    Case(200, "selftest.fault", "cpu", "an undefined instruction nobody expects", (), False, 5.0, True),
-    Case(201, "selftest.hang", "cpu", "a loop without end", (), False, 1.0, True),
-    Case(202, "selftest.wait", "cpu", "waits a while, for a kill from outside", (), False, 20.0, True),
-    Case(203, "selftest.runaway", "dma", "a DMA that freezes QEMU itself", ("dma",), False, 3.0, True),
+    Case(10, "camera.fhd-rgba", "camera", "one 1920x1080 RGBA frame", needs=("camera",)),
+    Case(11, "camera.12mp-raw", "camera", "one 4056x3040 raw12 frame", needs=("camera",)),
+    Case(12, "camera.ring", "camera", "30 frames through a ring of 4 buffers", needs=("camera",)),
+    Case(20, "display.blit", "display", "frame blitted by 2D DMA, screen compared",
+         needs=("camera", "display", "dma")),
+    Case(30, "dma.random", "dma", "100 copies of random size on random channels", needs=("dma",)),
+    Case(31, "dma.channels", "dma", "all 15 channels copy", needs=("dma",)),
+    Case(32, "dma.sizes", "dma", "4 KiB to 32 MiB", needs=("dma",), deadline=60.0),
+    Case(33, "dma.2d", "dma", "rectangles between buffers of other pitch", needs=("dma",)),
+    Case(34, "codec.chain", "codec", "planes of a picture by one chain of control blocks",
+         needs=("codec", "dma")),
+    Case(40, "v3d.texture", "v3d", "scattered pages behind an MMU, contiguous without", needs=("v3d",)),
+    Case(50, "cache.roundtrip", "cache", "file pages put into the pool read back equal"),
+    Case(51, "cache.reuse", "cache", "a device takes cached pages: miss or the right bytes",
+         needs=("dma", "codec"), deadline=60.0),
+    Case(52, "cache.invalidate", "cache", "a dropped file is never seen again"),
+    Case(53, "hazard.truncate", "cache", "a file cut and grown again must not show its old pages (H1)"),
+    Case(54, "hazard.direct-write", "cache", "direct writes must not leave old pages behind (H2)"),
+    Case(55, "hazard.large-folio", "cache", "large folios must not leave old pages behind (H4)"),
+    Case(60, "guarantee.fill", "codec", "cache full, then allocate to the last page",
+         needs=("codec",), deadline=60.0),
+    Case(61, "guarantee.rounds", "codec", "1,000 rounds of mixed sizes over a full cache",
+         needs=("codec",), deadline=60.0),
+    Case(70, "limit.alias", "dma", "a buffer above 1 GiB corrupts another page",
+         needs=("dma",), high_memory=True),
+    Case(71, "limit.refused", "camera", "the model refuses that buffer", needs=("camera",), high_memory=True),
+    Case(80, "hostile.malformed", "doorbell", "malformed requests refused", needs=("codec",)),
+    Case(81, "hostile.oversized", "doorbell", "oversized requests refused", needs=("codec",)),
+    Case(82, "hostile.double-free", "doorbell", "double and partial free refused", needs=("codec",)),
+    Case(83, "hostile.foreign", "doorbell", "addresses not the guest's refused", needs=("codec",)),
+    Case(84, "hostile.dma", "dma", "broken control blocks refused before they start", needs=("dma", "codec")),
+    Case(85, "hostile.serial", "console", "garbage on the serial line"),
+    Case(86, "hostile.still-alive", "doorbell", "after all that, a buffer as ever", needs=("codec",)),
+    Case(90, "fault.reported", "cpu", "a deliberate fault ends with its registers"),
+    Case(200, "selftest.fault", "cpu", "an undefined instruction nobody expects", deadline=5.0, hidden=True),
+    Case(201, "selftest.hang", "cpu", "a loop without end", deadline=1.0, hidden=True),
+    Case(202, "selftest.wait", "cpu", "waits a while, for a kill from outside", hidden=True),
+    Case(203, "selftest.runaway", "dma", "a DMA that freezes QEMU itself",
+         needs=("dma",), deadline=3.0, hidden=True),
 )
+# fmt: on
 
 
 # ---- the page -------------------------------------------------------------------
@@ -259,6 +256,7 @@ def c_header() -> str:
         ("OP", Op),
         ("DIRECTIVE", Directive),
         ("OUTCOME", Outcome),
+        ("CHANGE", Change),
         ("FORMAT", Format),
         ("DMA", DmaFlag),
     ):
