@@ -1,0 +1,149 @@
+"""The command line's frame: dispatch, exit statuses, one sentence for whatever goes wrong."""
+
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gcma import __version__
+from gcma.cli import COMMANDS, main
+
+
+def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *(("-c", code) if code else ("-m", "gcma")), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"gcma {__version__}\n"
+
+
+def test_version_is_the_packages() -> None:
+    from importlib.metadata import version
+
+    assert version("gcma") == __version__
+
+
+def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    out = capsys.readouterr().out
+    assert all(re.search(rf"^ +{name}\s", out, re.MULTILINE) for name in COMMANDS)
+    assert "exit status: 0 good, 1 the subject failed" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_help_with_an_example(command: str) -> None:
+    done = run(command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert f"gcma {command} " in done.stdout.partition("example")[2]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["test"], ["test", "x.dts", "--nonsense"], ["--nonsense"]]
+)
+def test_usage(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "usage: gcma" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "test", "boot", "prove"])
+def test_no_such_file(command: str) -> None:
+    done = run(command, "/nowhere/board.dts")
+    assert done.returncode == 2
+    assert "/nowhere/board.dts" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("exception", "status", "said"),
+    [
+        ("KeyboardInterrupt()", 130, "gcma: interrupted\n"),
+        ("BrokenPipeError()", 141, ""),
+        ("OSError(2, 'No such file or directory', 'a.dts')", 2, "gcma test: a.dts: No such file or directory\n"),
+        ("OSError(28, 'No space left on device')", 2, "gcma test: No space left on device\n"),
+        ("board.BoardError('a sentence')", 2, "gcma test: a sentence\n"),
+        ("allocator.AllocatorError('a sentence')", 2, "gcma test: a sentence\n"),
+        ("dts.DtsError('a sentence')", 2, "gcma test: a sentence\n"),
+        ("guest.GuestError('a sentence')", 2, "gcma test: a sentence\n"),
+    ],
+)  # fmt: skip
+def test_whatever_goes_wrong_is_one_sentence(exception: str, status: int, said: str) -> None:
+    code = f"""
+import sys, allocator, board, dts, guest, gcma.test
+from gcma.cli import main
+def run(options):
+    raise {exception}
+gcma.test.run = run
+sys.exit(main(["test", "board.dts"]))
+"""
+    done = run(code=code)
+    assert (done.returncode, done.stderr) == (status, said)
+
+
+def test_a_launch_error_shows_the_evidence() -> None:
+    code = """
+import sys, board, gcma.test
+from gcma.cli import main
+def run(options):
+    raise board.LaunchError("QEMU ended", command="qemu -M x", serial="hello", stderr="no such machine")
+gcma.test.run = run
+sys.exit(main(["test", "board.dts"]))
+"""
+    done = run(code=code)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "gcma test: QEMU ended\n--- serial\nhello\n--- stderr\nno such machine\n--- command\nqemu -M x\n"
+    )
+
+
+def test_our_own_mistakes_are_not_hidden() -> None:
+    code = """
+import sys, gcma.test
+from gcma.cli import main
+def run(options):
+    raise ZeroDivisionError
+gcma.test.run = run
+sys.exit(main(["test", "board.dts"]))
+"""
+    done = run(code=code)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", ["['--help']", "['--version']", "['test', '--help']", "['check', '--help']"]
+)
+def test_help_imports_nothing_heavy(arguments: str) -> None:
+    code = f"""
+import sys
+from gcma.cli import main
+try:
+    main({arguments})
+except SystemExit:
+    pass
+heavy = {{"numpy", "numba", "PIL", "rich", "asyncio", "pexpect", "matplotlib", "pyfdt"}}
+print("heavy:", sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+    assert "heavy: []" in run(code=code).stderr
+
+
+def test_help_starts_fast() -> None:
+    """Ten times a bare Python, and the best of a few: the machine has other work."""
+
+    def best(*arguments: str, code: str = "") -> float:
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            run(*arguments, code=code)
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    assert best("--help") <= 10 * best(code="pass")
