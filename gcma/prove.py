@@ -135,9 +135,9 @@ def _write(where: str, data: Any) -> None:
 
 
 def _size(pages: int) -> str:
-    from dts.range import size_text
-
-    return size_text(pages << 12)
+    if pages < 256:
+        return f"{4 * pages} KiB"
+    return f"{pages // 256} MiB" if pages % 256 == 0 else f"{pages / 256:.2f} MiB"
 
 
 def _as_json(proof: "Proof") -> dict[str, Any]:

@@ -1,0 +1,235 @@
+"""``gcma size``: how large must the area be?"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from gcma.replay import machine_of, source
+
+if TYPE_CHECKING:
+    from allocator.replay import Summary
+    from allocator.sizing import Study
+
+HELP = "how large must the area be; what does each size cost and gain"
+DESCRIPTION = """\
+Study a trace (see gcma replay --help) in one pass: the smallest area in which none of its
+requests fails, how many fail in each smaller one, and what the area's idle pages save in reads
+from disk, for all sizes at once. --sweep replays single sizes exactly, on all cores or on a
+Dask cluster."""
+EPILOG = """\
+examples:
+  gcma size trace.txt --board my.dts             with the floor that gcma prove guarantees
+  gcma size camera --plot camera.png             or .svg, for a picture
+  gcma size huge.gcma --rate 0.01                sample one page in a hundred
+  gcma size browse --sweep 64M,128M,256M --jobs 4
+  gcma size browse --sweep 64M,128M --scheduler tcp://head:8786
+
+exit status: 0 done, 2 usage or unreadable input
+"""
+SCHEMA: Final = "gcma.size/1"
+MIB_PAGES: Final = 256
+STEP_MIB: Final = 16
+CMA_ALIGNMENT_PAGES: Final = 512
+"""Areas are multiples of 2 MiB on arm64."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``gcma size``."""
+    parser.add_argument("trace", metavar="TRACE", help="a trace file, or the name of a generated workload")
+    parser.add_argument(
+        "--board", metavar="FILE", help="devicetree: its declared buffers give the proven floor"
+    )
+    parser.add_argument("--memory", metavar="N", default="512M", help="ordinary memory (default: 512M)")
+    parser.add_argument("--rate", type=float, default=1.0, metavar="R", help="sample this part of the pages")
+    parser.add_argument(
+        "--plot", metavar="FILE", action="append", default=[], help="draw the curves: .png or .svg"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write results as JSON; - prints them alone on stdout")
+    parser.add_argument(
+        "--form", metavar="FORM", help="form of the trace: ftrace, csv, oracleGeneral or gcma"
+    )
+    parser.add_argument(
+        "--area", metavar="NAME", help="only requests to the CMA area of that name in a recording"
+    )
+    parser.add_argument(
+        "--seconds", type=int, default=300, metavar="S", help="length of a generated workload"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of a generated workload")
+    parser.add_argument("--sweep", metavar="SIZES", help="replay these sizes exactly, as in 64M,128M")
+    parser.add_argument(
+        "--revisions", metavar="LIST", default="safe", help="revisions to sweep (default: safe)"
+    )
+    parser.add_argument(
+        "--seeds", type=int, metavar="K", default=1, help="seeds of a workload to sweep (default: 1)"
+    )
+    parser.add_argument("--jobs", type=int, metavar="J", help="processes for the sweep (default: one a core)")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="run the sweep on a Dask cluster")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run ``gcma size``."""
+    from allocator.sizing import study
+    from gcma.progress import Progress
+    from gcma.sizes import parse_size
+
+    if wrong := [name for name in options.plot if Path(name).suffix not in (".png", ".svg")]:
+        print(f"gcma size: --plot {wrong[0]}: expected a name that ends in .png or .svg", file=sys.stderr)
+        return 2
+    if options.seeds < 1 or (options.jobs is not None and options.jobs < 1):
+        print("gcma size: --seeds and --jobs must be at least 1", file=sys.stderr)
+        return 2
+    memory = parse_size(options.memory) >> 12
+    floor = _floor(options.board) if options.board else None
+    summaries = _sweep(options) if options.sweep else []
+    trace, blocks = source(options)
+    with Progress("events") as progress:
+        found = study(blocks, rate=options.rate, progress=progress.show)
+    skipped = dict(trace.skipped) if trace is not None else {}
+    recommended = _recommend(found, floor)
+    if options.json:
+        data = {
+            "schema": SCHEMA,
+            "trace": options.trace,
+            "memory": memory << 12,
+            "recommended": None if recommended is None else recommended << 12,
+            "proven_floor": None if floor is None else floor << 12,
+            "skipped": skipped,
+            "sweep": [_swept(label, summary) for label, summary in summaries],
+            **dataclasses.asdict(found),
+        }
+        text = json.dumps(data)
+        if options.json == "-":
+            print(text)
+        else:
+            Path(options.json).write_text(text + "\n")
+    for name in options.plot:
+        from gcma.sizeplot import plot
+
+        plot(Path(name), options.trace, found, memory, recommended)
+    if options.json != "-":
+        _print(options.trace, found, memory, floor, recommended, summaries)
+        for kind, count in sorted(skipped.items()):
+            print(f"left out: {count:,} {kind}")
+    return 0
+
+
+def _floor(board: str) -> int | None:
+    """The size in which every order of the declared buffers succeeds, None when nothing is declared or
+    known.
+    """
+    import dts
+    from allocator.prove import decide
+    from allocator.prove_board import problems
+
+    tree = dts.load(board)
+    found, _notes = problems(tree, dts.examine(tree))
+    sizes = [decide(problem, seconds=10).enough_pages for problem in found]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if known and len(known) == len(sizes) else None
+
+
+def _recommend(found: "Study", floor: int | None) -> int | None:
+    """The larger of what the trace needs and what is proven, in whole multiples of the area's alignment."""
+    needs = [size for size in (found.never_fails, floor) if size]
+    return -(-max(needs) // CMA_ALIGNMENT_PAGES) * CMA_ALIGNMENT_PAGES if needs else None
+
+
+def _sweep(options: argparse.Namespace) -> "list[tuple[dict[str, Any], Summary]]":
+    from allocator.replay import Kind
+    from allocator.sizing_sweep import Source, Task, cluster, local, sweep
+    from allocator.workload import WORKLOADS
+    from gcma.progress import Progress
+
+    generated = options.trace in WORKLOADS and not Path(options.trace).exists()
+    labels, tasks = [], []
+    for size in options.sweep.split(","):
+        for revision in options.revisions.split(","):
+            for seed in range(options.seed, options.seed + (options.seeds if generated else 1)):
+                chosen = argparse.Namespace(
+                    board=None,
+                    size=size,
+                    memory=options.memory,
+                    anon=None,
+                    pins=0,
+                    revision=revision.strip(),
+                    seed=seed,
+                )
+                where = Source(
+                    options.trace if generated else str(Path(options.trace).resolve()),
+                    options.form,
+                    options.area,
+                    options.seconds if generated else 0,
+                    seed,
+                )
+                machine = machine_of(chosen)
+                labels.append(
+                    {"size": machine.area_pages << 12, "revision": machine.revision.name, "seed": seed}
+                )
+                tasks.append(Task(where, Kind.GCMA, machine))
+    with Progress("replays", len(tasks)) as progress:
+        if options.scheduler:
+            with cluster(options.scheduler) as engine:
+                summaries = sweep(tasks, engine, progress.show)
+        else:
+            summaries = sweep(tasks, local(options.jobs), progress.show)
+    return list(zip(labels, summaries, strict=True))
+
+
+def _swept(label: dict[str, Any], summary: "Summary") -> dict[str, Any]:
+    data = summary.as_json()
+    del data["samples"]
+    return {**label, **data}
+
+
+def _print(
+    name: str,
+    found: "Study",
+    memory: int,
+    floor: int | None,
+    recommended: int | None,
+    summaries: "list[tuple[dict[str, Any], Summary]]",
+) -> None:
+    print(
+        f"{name}: {found.requests:,} requests, at most {_mib(found.held_most)} held at once; "
+        f"{found.reads:,} page reads of {found.pages:,} pages in {found.seconds:,.1f} s"
+    )
+    if found.requests:
+        if found.never_fails is None:
+            print("Some request fails even in 64 GiB.")
+        else:
+            print(f"{_mib(found.never_fails)} never failed in this trace.")
+        interesting = [rung for rung in found.rungs if rung.pages <= 2 * (found.never_fails or 1 << 24)]
+        print(f"{'size':>10}{'failed':>10}{'of these fragmented':>22}{'read from disk':>17}")
+        for rung in interesting[-12:]:
+            saved = f"{100 * found.misses_at(memory + rung.pages):.2f} %" if found.reads else "-"
+            print(f"{_mib(rung.pages):>10}{rung.failed:>10,}{rung.fragmented:>22,}{saved:>17}")
+    if floor is not None:
+        print(f"Proven floor: {_mib(floor)}; in an area of that size no order of the declared buffers fails.")
+    if recommended is not None:
+        print(f"Recommended: {_mib(recommended)}, for the reasons above.")
+    if found.reads and found.seconds:
+        base = recommended or 0
+        step = STEP_MIB * MIB_PAGES
+        rate = found.reads / found.seconds
+        idle, more = (found.misses_at(memory + pages) for pages in (base, base + step))
+        print(
+            f"The idle area saves up to {(found.misses_at(memory) - idle) * rate:,.1f} reads/s, "
+            f"the next {STEP_MIB} MiB up to {(idle - more) * rate:,.1f} more."
+        )
+    if found.error:
+        print(
+            f"Sampled {100 * found.rate:g} % of the pages: miss ratios are good to about {found.error:.4f}."
+        )
+    for label, summary in summaries:
+        print(
+            f"{_mib(label['size'] >> 12):>10}  {label['revision']:<5} seed {label['seed']}: "
+            f"{summary.failed:,} failed, {100 * summary.hit_rate:.2f} % of reads hit, "
+            f"{summary.dropped:,} pages dropped"
+        )
+
+
+def _mib(pages: int) -> str:
+    return f"{pages // MIB_PAGES:,} MiB" if pages % MIB_PAGES == 0 else f"{pages / MIB_PAGES:,.1f} MiB"
