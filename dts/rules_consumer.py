@@ -165,6 +165,7 @@ def references(case: Case) -> None:
                 "write memory-region = <&label>",
                 prop="memory-region",
             )
+        disabled: list[str] = []
         for index, target in enumerate(consumer.regions):
             if target is None:
                 phandle = int.from_bytes(value[4 * index : 4 * index + 4], "big")
@@ -187,15 +188,7 @@ def references(case: Case) -> None:
                     prop="memory-region",
                 )
             elif region.state is State.DISABLED:
-                case.report(
-                    CONSUMER_DISABLED_REGION,
-                    path,
-                    f"{name}: memory-region names {region.name}, which is disabled, so the device gets "
-                    "memory from the "
-                    "default area",
-                    "enable the region, or leave memory-region out",
-                    prop="memory-region",
-                )
+                disabled.append(region.name)
             elif not region.live:
                 case.report(
                     CONSUMER_FAILED_REGION,
@@ -207,6 +200,17 @@ def references(case: Case) -> None:
                     prop="memory-region",
                     severity=_severity_of(case, region),
                 )
+        if disabled:
+            names = ", ".join(disabled[:4]) + (f" and {len(disabled) - 4} more" if len(disabled) > 4 else "")
+            case.report(
+                CONSUMER_DISABLED_REGION,
+                path,
+                f"{name}: memory-region names {names}, which {'is' if len(disabled) == 1 else 'are'} "
+                "disabled, so the "
+                "device gets memory from the default area",
+                "enable the region, or leave memory-region out",
+                prop="memory-region",
+            )
         areas = [target for target in consumer.regions if target in case.regions and case.regions[target].cma]
         if len(areas) > 1:
             case.report(

@@ -6,7 +6,6 @@ import os
 import re
 import stat
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +35,8 @@ def load(path: str | os.PathLike[str], overlays: Sequence[str | os.PathLike[str]
         tree = read_blob(base, name)
         tree.sources = (source,) if source is not None else ()
         return tree
+    import tempfile
+
     names = [os.fspath(overlay) for overlay in overlays]
     added = [_blob(overlay, symbols=True) for overlay in names]
     with tempfile.TemporaryDirectory(prefix="gcma-") as directory:

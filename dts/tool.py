@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import subprocess
-import tempfile
 from collections.abc import Sequence
 
 from dts.error import SourceError, ToolError
@@ -23,6 +20,9 @@ def run(command: Sequence[str], data: bytes, directory: str, name: str) -> bytes
     :raise SourceError: it refused the input; the message quotes its first complaint
     :raise ToolError: it is not installed, or exceeded its time or memory
     """
+    import subprocess
+    import tempfile
+
     tool = command[0]
     with tempfile.TemporaryFile() as output:
         try:
@@ -62,6 +62,8 @@ def run(command: Sequence[str], data: bytes, directory: str, name: str) -> bytes
 
 def _limit(pid: int) -> None:
     """Bound the memory and the output of a running child; one that has ended already needs no bound."""
+    import resource
+
     for what, limit in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_FSIZE, OUTPUT_BYTES)):
         try:
             resource.prlimit(pid, what, (limit, limit))

@@ -11,8 +11,6 @@ import pytest
 import dts
 from dts.source import compile_source
 
-pytest.importorskip("dtschema", reason="dt-schema, dtschema on PyPI")
-
 BINDINGS = Path(dts.__file__).parent / "bindings"
 BOARDS = Path(__file__).parent / "bindings"
 TOOL = "import sys; from dtschema.{0} import main; sys.exit(main())"
