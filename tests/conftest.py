@@ -1,5 +1,6 @@
 """What all tests share: how hypothesis runs, the boards, and which tests can run here."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,19 @@ def boards() -> Path:
 def each_board(request: pytest.FixtureRequest, boards: Path) -> Path:
     """The devicetree source of each board in turn."""
     return boards / f"{request.param}.dts"
+
+
+@pytest.fixture(scope="session")
+def need_qemu() -> Callable[[Path], Path]:
+    """Skips when this machine's QEMU is too old for a board; otherwise the board."""
+    from board import MachineError, load_plan
+    from board.machine import require_qemu
+
+    def need(path: Path) -> Path:
+        try:
+            require_qemu(load_plan(path).machine)
+        except MachineError as error:
+            pytest.skip(str(error))
+        return path
+
+    return need

@@ -11,10 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from board import Plan, load_plan
-from board.error import MachineError
-from board.machine import require_qemu
-
 SECONDS = 240
 
 
@@ -125,29 +121,19 @@ def gcma(tmp_path: Path) -> Iterator[Callable[..., Run]]:
         run.kill()
 
 
-def _here(path: Path) -> Path:
-    """The board, or a skip when this machine's QEMU is too old for it."""
-    plan: Plan = load_plan(path)
-    try:
-        require_qemu(plan.machine)
-    except MachineError as error:
-        pytest.skip(str(error))
-    return path
-
-
 @pytest.fixture
-def board(each_board: Path) -> Path:
+def board(each_board: Path, need_qemu: Callable[[Path], Path]) -> Path:
     """Each board in turn that this machine's QEMU can boot."""
-    return _here(each_board)
+    return need_qemu(each_board)
 
 
 @pytest.fixture
-def pi3(boards: Path) -> Path:
+def pi3(boards: Path, need_qemu: Callable[[Path], Path]) -> Path:
     """The smaller board, which every QEMU knows."""
-    return _here(boards / "rpi-3-b.dts")
+    return need_qemu(boards / "rpi-3-b.dts")
 
 
 @pytest.fixture
-def pi4(boards: Path) -> Path:
+def pi4(boards: Path, need_qemu: Callable[[Path], Path]) -> Path:
     """The larger board."""
-    return _here(boards / "rpi-4-b.dts")
+    return need_qemu(boards / "rpi-4-b.dts")

@@ -67,7 +67,7 @@ def test_no_such_file(command: str) -> None:
     [
         ("KeyboardInterrupt()", 130, "gcma: interrupted\n"),
         ("BrokenPipeError()", 141, ""),
-        ("OSError(2, 'No such file or directory', 'a.dts')", 2, "gcma test: a.dts: No such file or directory\n"),
+        ("OSError(2, 'No such file', 'a.dts')", 2, "gcma test: a.dts: No such file\n"),
         ("OSError(28, 'No space left on device')", 2, "gcma test: No space left on device\n"),
         ("board.BoardError('a sentence')", 2, "gcma test: a sentence\n"),
         ("allocator.AllocatorError('a sentence')", 2, "gcma test: a sentence\n"),
