@@ -31,6 +31,13 @@ KERNELS: Final = {
 }
 """Debian's kernels by version. 7.3 is what the rules of :mod:`dts` follow; 6.12 is the long-term one."""
 DEFAULT: Final = "7.3"
+HEADERS: Final = tuple(
+    Package(
+        f"linux-headers-7.3.4+deb13-{part}", "trixie-backports", f"usr/src/linux-headers-7.3.4+deb13-{part}/"
+    )
+    for part in ("common", "arm64")
+)
+"""What a module for the DEFAULT kernel is compiled against."""
 BUSYBOX: Final = Package("busybox-static", "trixie", "usr/bin/busybox")
 
 

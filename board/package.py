@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from board.error import BoardError
@@ -38,7 +38,7 @@ class Package:
 
     :ivar name: its name; a kernel's holds the version, which pins it
     :ivar suite: the suite that serves it
-    :ivar member: the wanted file in it, without a leading slash
+    :ivar member: the wanted file in it, without a leading slash; with one at its end a folder
     """
 
     name: str
@@ -47,16 +47,16 @@ class Package:
 
     @property
     def file(self) -> Path:
-        """Where the file is kept once it was fetched."""
+        """Where the file or folder is kept once it was fetched."""
         return cache_folder() / "linux" / self.name / Path(self.member).name
 
 
 def fetch(package: Package) -> Path:
-    """The wanted file of a package, downloaded now if it is not in the cache.
+    """The wanted file or folder of a package, downloaded now if it is not in the cache.
 
     :raise PackageError: there is no apt, no Debian mirror, no network, or no such package
     """
-    if package.file.is_file():
+    if package.file.exists():
         return package.file
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
@@ -168,19 +168,33 @@ def _apt(arguments: list[str], folder: Path, seconds: int) -> str:
 
 
 def _extract(package: Package, archive: Path, target: Path) -> Path:
-    """One file out of a .deb; the package's own scripts never run."""
+    """One file or folder out of a .deb; the package's own scripts never run, links are left out."""
+    whole = package.member.endswith("/")
+    left = MEMBER_BYTES
     with _data(archive) as data:
         for member in data:
-            if member.name.removeprefix("./") != package.member or not member.isfile():
+            name = member.name.removeprefix("./")
+            if not member.isfile() or not (
+                name.startswith(package.member) if whole else name == package.member
+            ):
                 continue
+            left -= member.size
+            inside = PurePosixPath(name.removeprefix(package.member))
             source = data.extractfile(member)
-            if source is None or member.size > MEMBER_BYTES:
+            if source is None or left < 0 or ".." in inside.parts:
                 break
-            with target.open("wb") as out:
+            path = target / inside if whole else target
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as out:
                 shutil.copyfileobj(source, out)
-            return target
+            if not whole:
+                return target
+        else:
+            if target.exists():
+                return target
+    limit = MEMBER_BYTES >> 20
     raise PackageError(
-        f"{archive.name}: expected a file {package.member} of at most 256 MiB in it, found none"
+        f"{archive.name}: expected {package.member} of at most {limit} MiB in it, found none or more"
     )
 
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The first process of the emulated board's Linux. With "gcma=report" on the kernel's
- * command line it prints what the kernel tells of its memory; else it starts a shell.
+ * command line it prints what the kernel tells of its memory, with "gcma=bench" it runs
+ * /bench; else it starts a shell.
  * The board has nothing that switches it off, so the last line asks the host to.
  */
 #include "sys.h"
@@ -130,6 +131,15 @@ static void run(char *const *words)
 		;
 }
 
+static void bench(void)
+{
+	char *words[] = { "/bench", NULL };
+
+	mount("tmpfs", "/tmp");
+	mount("tracefs", "/sys/kernel/tracing");
+	run(words);
+}
+
 static void shell(void)
 {
 	char *install[] = { "/bin/busybox", "--install", "-s", "/bin", NULL };
@@ -156,6 +166,8 @@ void start(void)
 	if (contains(command, "gcma=report")) {
 		mount("debugfs", "/sys/kernel/debug");
 		report();
+	} else if (contains(command, "gcma=bench")) {
+		bench();
 	} else {
 		shell();
 	}

@@ -116,6 +116,16 @@ def test_a_package_is_fetched_once(apt: Path) -> None:
 
 
 @pytest.mark.usefixtures("cache")
+def test_a_folder_of_a_package(apt: Path) -> None:
+    serve(apt, "usr/src/headers/include/a.h", b"#define A\n")
+    (apt / "tree/usr/src/headers/link").symlink_to("/etc/passwd")
+    folder = fetch(Package("linux-test", "some-suite", "usr/src/headers/"))
+    assert folder.name == "headers"
+    assert (folder / "include" / "a.h").read_bytes() == b"#define A\n"
+    assert [item.name for item in folder.iterdir()] == ["include"]
+
+
+@pytest.mark.usefixtures("cache")
 def test_apt_stays_in_the_cache(apt: Path, cache: Path) -> None:
     serve(apt, "boot/Image", image())
     fetch(PACKAGE)
@@ -129,7 +139,7 @@ def test_apt_stays_in_the_cache(apt: Path, cache: Path) -> None:
 @pytest.mark.usefixtures("cache")
 def test_a_package_without_the_file(apt: Path) -> None:
     serve(apt, "boot/other", b"")
-    with pytest.raises(PackageError, match="expected a file boot/Image of at most 256 MiB in it, found none"):
+    with pytest.raises(PackageError, match="expected boot/Image of at most 256 MiB in it, found none"):
         fetch(PACKAGE)
 
 
