@@ -35,7 +35,8 @@ class Monitor:
                 self._wait(self._client.connect(self._line))
             return self._wait(self._client.execute(command, arguments))
         except (QMPError, OSError, EOFError, TimeoutError) as error:
-            raise MonitorError(f"QMP {command}: {error or 'no answer'} within {QMP_SECONDS:g} s") from error
+            reason = str(error) or f"no answer within {QMP_SECONDS:g} s"
+            raise MonitorError(f"QMP {command}: {reason}") from error
 
     def _wait(self, task: "object") -> object:
         assert self._loop is not None

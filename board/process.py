@@ -69,6 +69,8 @@ class Qemu:
         self.serial, serial = self._pair()
         self.monitor, monitor = self._pair()
         self._map = self._stack.enter_context(contextlib.closing(mmap.mmap(ram, machine.ram_bytes)))
+        # at once, even if a view of it lives on
+        self._stack.callback(self._map.madvise, mmap.MADV_REMOVE)
         self.ram: NDArray[np.uint8] = np.frombuffer(self._map, dtype=np.uint8)
         self._stderr = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  the stack closes it
         self.command = command_line(
