@@ -103,7 +103,7 @@ class SourceMap:
                 int(span["l0"]),
                 int(span["c0"]),
                 int(span["l1"] or span["l0"]),
-                int(span["c1"]),
+                int(span["c1"]) - 1,  # dtc gives the column behind
             )
             for span in _SPAN.finditer(spans)
         ]

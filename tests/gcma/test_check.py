@@ -187,7 +187,7 @@ def test_sarif_is_valid_and_names_unread_files(here: Path, capsys: pytest.Captur
         "startLine": 35,
         "startColumn": 4,
         "endLine": 35,
-        "endColumn": 29,
+        "endColumn": 28,
     }
     (invocation,) = run["invocations"]
     assert not invocation["executionSuccessful"]
