@@ -59,7 +59,7 @@ def test_places_are_of_the_users_files(folder: Path) -> None:
     assert where(tree, "/raw") == where(tree, "/")
     assert where(tree, "/", "raw") == "my board/raw.dtsi:2:2-2:13"
     assert where(tree, "/soc/serial@1", "reg") == "my board/inc/soc.dtsi:4:4-4:13"
-    assert where(tree, "/soc/serial@1", "status") == "my board/main.dts:15:9-15:25"
+    assert where(tree, "/soc/serial@1", "status") == "my board/main.dts:15:9-15:24"
     assert where(tree, "/reserved-memory/pool") == "my board/main.dts:10:9-10:12"
     assert where(tree, "/reserved-memory/pool", "reusable") == "my board/main.dts:10:16-10:24"
     assert where(tree, "/reserved-memory/pool", "absent") == where(tree, "/reserved-memory/pool")
