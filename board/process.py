@@ -160,8 +160,8 @@ class Qemu:
                 self._process.wait(TERM_SECONDS)
             except subprocess.TimeoutExpired:
                 self.kill()
-        if "ram" in self.__dict__:
-            del self.ram
+        self.__dict__.pop("ram", None)
+        self.__dict__.pop("_map", None)
         with contextlib.suppress(BufferError):  # a view of RAM is still in use: it goes with that
             self._stack.close()
 
