@@ -83,6 +83,30 @@ def test_messages_are_one_sentence_that_names_the_node(code: str) -> None:
         assert ". " not in finding.message
 
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "check.md"
+
+
+def test_the_document_has_every_rule_and_every_fact() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for rule in RULES.values():
+        decides = f"`{rule.kernel}`" if rule.kernel else "the binding"
+        assert f"| `{rule.code}` | {rule.severity.value} | {rule.title} | {decides} |" in text
+        for fact in filter(None, rule.facts.split(", ")):
+            line = next((line for line in text.splitlines() if line.startswith(f"| {fact} | ")), "")
+            assert f"`{rule.code}`" in line or fact == "reach", (rule.code, fact)
+
+
+def test_the_documents_example_is_what_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gcma.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "board.dts").write_bytes((FOLDER / "alignment-cells-fail.dts").read_bytes())
+    assert main(["check", "board.dts"]) == 1
+    assert capsys.readouterr().out in DOCUMENT.read_text(encoding="utf-8")
+
+
 if __name__ == "__main__":
     for name in CODES:
         text = "\n".join(lines(checked(FOLDER / f"{name}-fail.dts"))) + "\n"
