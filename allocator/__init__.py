@@ -7,6 +7,7 @@ asks for. Errors derive from `AllocatorError`. docs/semantics.md lists the rules
 
 from allocator.area import CarveOut, ContiguousArea, SecondClass
 from allocator.cleancache import NO_FS, Cleancache, Counters, PoolCounters
+from allocator.cma import CmaArea, CmaEvents, Tenant
 from allocator.device import Buffer, Device
 from allocator.error import (
     AllocatorError,
@@ -38,6 +39,8 @@ __all__ = [
     "CarveOut",
     "Cleancache",
     "CmaAllocError",
+    "CmaArea",
+    "CmaEvents",
     "CmaReleaseError",
     "ContiguousArea",
     "Counters",
@@ -52,6 +55,7 @@ __all__ = [
     "ReachError",
     "Revision",
     "SecondClass",
+    "Tenant",
     "from_tree",
     "revision",
 ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from allocator.area import CarveOut, ContiguousArea
+from allocator.area import ContiguousArea
 from allocator.cleancache import Cleancache
+from allocator.cma import CmaArea
 from allocator.device import Buffer, Device
 from allocator.error import AreaError, ReachError
 from allocator.guaranteed import GuaranteedArea
@@ -136,7 +137,7 @@ class Model:
             )
         base_pfn, count = place.base >> PAGE_SHIFT, place.size >> PAGE_SHIFT
         if not region.guaranteed:
-            return CarveOut(region.name, base_pfn, count)
+            return CmaArea(region.name, base_pfn, count)
         if self.cleancache is None:
             self.cleancache = Cleancache(self.memory, revision)
         return GuaranteedArea(region.name, base_pfn, count, self.cleancache)

@@ -28,7 +28,7 @@ def test_files_and_devices_at_once() -> None:
     hits = [0] * 4
 
     def files(who: int) -> None:
-        """Reads and writes files that no other thread does, so that each get must give the bytes of its last put."""
+        """Uses files that no other thread does, so that each get must give the bytes of its last put."""
         rng = random.Random(who)
         out = bytearray(PAGE_SIZE)
         for _ in range(ROUNDS):
