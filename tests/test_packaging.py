@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -9,6 +10,7 @@ import venv
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -143,6 +145,28 @@ def test_a_board_boots(installed: Path, tmp_path: Path, name: str, need_qemu: Ca
     assert "7 passed" in done.stdout
     assert (tmp_path / "out" / "results.json").is_file()
     assert list((cache / "gcma").glob("firmware-*.Image"))
+
+
+@pytest.mark.qemu
+def test_the_example_project(installed: Path, tmp_path: Path) -> None:
+    """The plug-in out of the wheel: all of the example's tests pass but the one that is to fail."""
+    project = tmp_path / "project"
+    shutil.copytree(
+        CHECKOUT / "docs" / "example", project, ignore=shutil.ignore_patterns("__pycache__", ".*")
+    )
+    cache = str(installed.parent / "cache")
+    done = run(
+        installed / "python", "-m", "pytest", "--junit-xml=junit.xml", cwd=project, XDG_CACHE_HOME=cache
+    )
+    ended = {
+        case.get("name"): next((child.tag for child in case if child.tag != "properties"), "passed")
+        for case in ElementTree.parse(project / "junit.xml").iter("testcase")
+    }
+    assert [name for name, how in ended.items() if how not in ("passed", "skipped")] == [
+        "test_stopping_and_starting[board]"
+    ], done.stdout[-3000:]
+    assert ended["camera.ring"] == ended["display.blit"] == "passed"
+    assert ended["test_a_full_cache_is_in_nobodys_way[board]"] == "passed"
 
 
 @pytest.mark.nightly
