@@ -40,6 +40,11 @@ class Console:
         if self.listener is not None:
             self.listener(data)
 
+    def listen(self, listener: Callable[[bytes], None]) -> None:
+        """Give the listener what was kept, and from now on all that is read."""
+        listener(b"".join(self._kept))
+        self.listener = listener
+
     def flush(self) -> None:
         """Nothing to flush (part of a log's interface)."""
 

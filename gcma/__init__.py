@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         load_plan,
     )
     from dts import Assumptions, DtsError, Finding, Tree, Verdict, examine, load
-    from gcma.boards import boards
+    from gcma.catalogue import boards
     from guest import GuestError
 
 __version__ = "0.1.0"
@@ -115,7 +115,7 @@ _HOMES = {
         "RequestError",
     },
     "guest": {"GuestError"},
-    "gcma.boards": {"boards"},
+    "gcma.catalogue": {"boards"},
 }
 
 

@@ -65,7 +65,7 @@ def _console(plan: "Plan") -> int:
     with Board(plan) as board:
         with Terminal(board.console.offer, b"\rquit\r") as terminal:
             _greet(terminal, plan.name, plan.machine.name)
-            board.console.listener = terminal.show
+            board.console.listen(terminal.show)
             try:
                 board.attach(terminal.step, None if terminal.interactive else PIPED_SECONDS)
                 return 0
@@ -116,7 +116,7 @@ def _linux(options: argparse.Namespace) -> int:
 def _dry_run(plan: "LinuxPlan") -> None:
     from board.command import PASTABLE, as_text, command_line
 
-    options = ("-initrd", "gcma.initrd", *plan.options)
+    options = ("-initrd", "gcma.initrd", *plan.options())
     print(as_text(command_line(plan.machine, str(plan.kernel.path), PASTABLE, options)))
     print("dry run: nothing was started; gcma.dtb is the compiled tree, gcma.initrd the initramfs, "
           f"gcma.ram a file of {plan.machine.ram_bytes >> 20} MiB", file=sys.stderr)  # fmt: skip

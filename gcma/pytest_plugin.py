@@ -91,7 +91,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _boards(metafunc: pytest.Metafunc) -> list[str]:
     """Paths of the boards of a test: its marker's, else the command line's, else the project's."""
     from dts import DtsError
-    from gcma.boards import board_file
+    from gcma.catalogue import board_file
 
     config = metafunc.config
     mark = metafunc.definition.get_closest_marker("gcma_board")

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gcma.boards import boards
+from gcma.catalogue import boards
 
 pytest_plugins = ["pytester"]
 
