@@ -78,7 +78,7 @@ class CmaArea(ContiguousArea):
     ) -> None:
         super().__init__(name, base_pfn, count, checked=checked)
         self.events = CmaEvents()
-        self._clear = clear
+        self.clear = clear
         self._tenants: dict[int, Tenant] = {}
         self._pinned: set[int] = set()
 
@@ -141,9 +141,9 @@ class CmaArea(ContiguousArea):
                 if each in self._pinned:
                     stuck = True
                     continue
-                if self._clear is not None and not self._clear(each, tenant):
+                if self.clear is not None and not self.clear(each, tenant):
                     return errno.ENOMEM
-                del self._tenants[each]
+                self._tenants.pop(each, None)
                 events.dropped += tenant is Tenant.CLEAN_FILE
                 events.written_back += tenant is Tenant.DIRTY_FILE
                 events.migrated += tenant is not Tenant.CLEAN_FILE
