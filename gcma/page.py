@@ -40,7 +40,9 @@ img { max-width: 100%; height: auto; } svg { max-width: 100%; height: auto; colo
   border: 1px solid var(--line); }
 details summary { cursor: pointer; }
 @media print { body { max-width: none; padding: 0; font-size: 11pt; } details > * { display: block; }
-  figure, tr { break-inside: avoid; } }
+  .wide, pre { overflow: visible; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+  table { font-size: 8pt; } td:last-child { min-width: 0; overflow-wrap: anywhere; }
+  figure, tr { break-inside: avoid; } h2 { break-after: avoid; } }
 """
 
 
