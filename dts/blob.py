@@ -111,8 +111,8 @@ def _header(data: bytes, name: str) -> _Header:
         if not size <= start <= end <= total:
             raise _bad(
                 name,
-                f"the {what} should lie within {size:#x}..{total:#x}, "
-                f"the header puts it at {start:#x}..{end:#x}",
+                f"the {what} should lie within {size:#x}..{total:#x}, the header puts it at "
+                f"{start:#x}..{end:#x}",
             )
     # The kernel's libfdt refuses these, released ones read them.
     misaligned = tuple(
@@ -218,8 +218,8 @@ def _scan(data: bytes, header: _Header, name: str) -> tuple[bytes, bytes, list[t
             if len(stack) == MAX_DEPTH:
                 raise _bad(
                     name,
-                    f"nodes may nest {MAX_DEPTH} levels deep (the kernel keeps {KERNEL_DEPTH}), "
-                    f"the node at {here:#x} lies deeper",
+                    f"nodes may nest {MAX_DEPTH} levels deep (the kernel keeps {KERNEL_DEPTH}), the node at "
+                    f"{here:#x} lies deeper",
                 )
             stack.append([nodes, 0])
             nodes += 1
@@ -342,7 +342,7 @@ def flatten(tree: Tree) -> bytes:
         raise
     except Exception as error:  # see _decode
         raise NodeError(
-            f"{tree.name}: a name or a value cannot be written to a blob (pyfdt: {error}); "
-            "use printable ASCII names."
+            f"{tree.name}: a name or a value cannot be written to a blob (pyfdt: {error}); use printable "
+            "ASCII names."
         ) from error
     return blob

@@ -82,9 +82,8 @@ class Translator:
         self._steps += 1
         if self._steps > MAX_STEPS:
             raise DtsError(
-                f"{self._tree.name}: its dma-ranges were expected to translate within {MAX_STEPS} steps "
-                "and do not; "
-                "use fewer entries."
+                f"{self._tree.name}: its dma-ranges were expected to translate within {MAX_STEPS} steps and "
+                "do not; use fewer entries."
             )
 
     def dma_parent(self, node: Node) -> Node | None:

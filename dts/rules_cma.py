@@ -18,11 +18,9 @@ CMA_ALIGNMENT = Rule(
     "a static CMA area does not lie on the pageblock grid",
     "rmem_cma_setup",
     "S6",
-    "Base and size of a CMA area must be multiples of one pageblock (2 MiB on arm64 with 4 KiB pages). "
-    "The kernel "
-    'reserves the region, refuses to set it up ("incorrect alignment of CMA region") and frees it '
-    "again: it becomes "
-    "ordinary memory, and its users fall back to the default area.",
+    "Base and size of a CMA area must be multiples of one pageblock (2 MiB on arm64 with 4 KiB pages). The "
+    'kernel reserves the region, refuses to set it up ("incorrect alignment of CMA region") and frees it '
+    "again: it becomes ordinary memory, and its users fall back to the default area.",
     'pool@20100000 { compatible = "shared-dma-pool"; reusable; reg = <0x0 0x20100000 0x400000>; };',
     'pool@20000000 { compatible = "shared-dma-pool"; reusable; reg = <0x0 0x20000000 0x400000>; };',
 )
@@ -32,9 +30,8 @@ CMA_SIZE = Rule(
     "the size of a dynamic CMA area is not a multiple of a pageblock",
     "rmem_cma_setup",
     "D4",
-    "The kernel raises the alignment of a CMA area but does not round its size: the memory is found, "
-    "the set-up fails "
-    '("incorrect alignment of CMA region"), and the memory is freed.',
+    "The kernel raises the alignment of a CMA area but does not round its size: the memory is found, the "
+    'set-up fails ("incorrect alignment of CMA region"), and the memory is freed.',
     'pool { compatible = "shared-dma-pool"; reusable; size = <0x500000>; };',
     'pool { compatible = "shared-dma-pool"; reusable; size = <0x600000>; };',
 )
@@ -54,11 +51,9 @@ CMA_SLOTS = Rule(
     "more CMA areas than the kernel has slots",
     "cma_new_area",
     "P7, P10",
-    "CONFIG_CMA_AREAS is 20 with NUMA (arm64) and 8 without; dynamic areas take slots first, in "
-    "document order, then "
-    'static ones. The log has "Not enough slots for CMA reserved regions!", and the memory is freed. '
-    "The list of "
-    "dma-buf heaps is as long and cannot overflow before.",
+    "CONFIG_CMA_AREAS is 20 with NUMA (arm64) and 8 without; dynamic areas take slots first, in document "
+    'order, then static ones. The log has "Not enough slots for CMA reserved regions!", and the memory is '
+    "freed. The list of dma-buf heaps is as long and cannot overflow before.",
     '21 nodes with compatible = "shared-dma-pool" and reusable',
     "20 of them, or a kernel with a larger CONFIG_CMA_AREAS",
 )
@@ -68,8 +63,8 @@ CMA_NAME = Rule(
     "the name of a CMA area is cut",
     "cma_new_area",
     "P7",
-    f"An area is called after its node; the kernel keeps {CMA_NAME_BYTES - 1} letters, and sysfs and "
-    "the log show those.",
+    f"An area is called after its node; the kernel keeps {CMA_NAME_BYTES - 1} letters, and sysfs and the "
+    "log show those.",
     "a-pool-with-a-name-of-more-than-sixty-three-letters-which-are-too-many { ... };",
     "pool { ... };",
 )
@@ -79,13 +74,12 @@ DEFAULT_CMDLINE = Rule(
     "linux,cma-default gives way to cma= on the command line",
     "__rmem_cma_verify_node",
     "S1, P4, G3",
-    "With cma= of whatever value, also cma=0, the kernel neither reserves nor places this region. The "
-    "area that cma= "
-    "makes is never a guaranteed one.",
-    'pool { compatible = "shared-dma-pool"; reusable; linux,cma-default; size = <0x400000>; };  /* '
-    "cma=64M */",
-    'pool { compatible = "shared-dma-pool"; reusable; linux,cma-default; size = <0x400000>; };  /* no '
-    "cma= */",
+    "With cma= of whatever value, also cma=0, the kernel neither reserves nor places this region. The area "
+    "that cma= makes is never a guaranteed one.",
+    'pool { compatible = "shared-dma-pool"; reusable; linux,cma-default; size = <0x400000>; };  /* cma=64M '
+    "*/",
+    'pool { compatible = "shared-dma-pool"; reusable; linux,cma-default; size = <0x400000>; };  /* no cma= '
+    "*/",
 )
 TWO_DEFAULTS = Rule(
     "two-defaults",
@@ -93,9 +87,8 @@ TWO_DEFAULTS = Rule(
     "more than one default CMA area",
     "rmem_cma_setup",
     "P5, D9",
-    "Each is created and the last one set up becomes the default, with no line in the log; dynamic "
-    "areas are set up "
-    "first, in document order, then static ones.",
+    "Each is created and the last one set up becomes the default, with no line in the log; dynamic areas "
+    "are set up first, in document order, then static ones.",
     'a { compatible = "shared-dma-pool"; reusable; linux,cma-default; size = <0x400000>; };\n'
     'b { compatible = "shared-dma-pool"; reusable; linux,cma-default; size = <0x400000>; };',
     'a { compatible = "shared-dma-pool"; reusable; linux,cma-default; size = <0x400000>; };\n'
@@ -107,13 +100,11 @@ DEFAULT_STATIC = Rule(
     "a static default area comes too late on 32-bit arm",
     "dma_contiguous_reserve",
     "S7, P6",
-    "Static regions are set up when the tree is unflattened. On 32-bit arm this is after the kernel "
-    "has made its own "
-    "default area of CONFIG_CMA_SIZE_MBYTES: both exist, and memory is lost to the first. A dynamic "
-    "area is set up "
-    "in time; on arm64 both are.",
-    "pool@20000000 "
-    '{ compatible = "shared-dma-pool"; reusable; linux,cma-default; reg = <0x20000000 0x400000>; };',
+    "Static regions are set up when the tree is unflattened. On 32-bit arm this is after the kernel has "
+    "made its own default area of CONFIG_CMA_SIZE_MBYTES: both exist, and memory is lost to the first. A "
+    "dynamic area is set up in time; on arm64 both are.",
+    'pool@20000000 { compatible = "shared-dma-pool"; reusable; linux,cma-default; reg = <0x20000000 '
+    "0x400000>; };",
     'pool { compatible = "shared-dma-pool"; reusable; linux,cma-default; size = <0x400000>; };',
 )
 DEFAULT_UNUSED = Rule(
@@ -123,8 +114,7 @@ DEFAULT_UNUSED = Rule(
     "rmem_cma_setup",
     "P1",
     "Only a shared-dma-pool with reusable and without no-map can be the default CMA area; elsewhere "
-    "nothing reads the "
-    "flag, and the kernel makes its own default area.",
+    "nothing reads the flag, and the kernel makes its own default area.",
     'pool { compatible = "shared-dma-pool"; linux,cma-default; size = <0x400000>; };',
     'pool { compatible = "shared-dma-pool"; reusable; linux,cma-default; size = <0x400000>; };',
 )
@@ -134,10 +124,9 @@ COHERENT_MAPPED = Rule(
     "a coherent pool without no-map on 32-bit arm",
     "rmem_dma_setup",
     "P3",
-    "A shared-dma-pool without reusable is a pool of coherent memory. 32-bit arm cannot map such "
-    "memory twice and "
-    'demands no-map ("regions without no-map are not yet supported"); the memory is freed. On arm64 it '
-    "is accepted.",
+    "A shared-dma-pool without reusable is a pool of coherent memory. 32-bit arm cannot map such memory "
+    'twice and demands no-map ("regions without no-map are not yet supported"); the memory is freed. On '
+    "arm64 it is accepted.",
     'pool { compatible = "shared-dma-pool"; size = <0x400000>; };  /* on arm */',
     'pool { compatible = "shared-dma-pool"; no-map; size = <0x400000>; };',
 )
@@ -147,13 +136,11 @@ ZONE_CROSSING = Rule(
     "a CMA area crosses a zone boundary",
     "cma_validate_zones",
     "P9",
-    "All pages of a CMA area must be of one zone. On arm64 ZONE_DMA ends at the lowest CPU address "
-    "limit of all "
-    "enabled buses with dma-ranges (1 GiB on a Raspberry Pi 4), at most at 4 GiB, and ZONE_DMA32 at 4 "
-    "GiB. An area "
-    'across a boundary "could not be activated": its memory goes to the page allocator, its size becomes 0. '
-    "For an area that is placed by the RAM that the tree declares it is a warning: the firmware may "
-    "declare other RAM.",
+    "All pages of a CMA area must be of one zone. On arm64 ZONE_DMA ends at the lowest CPU address limit "
+    "of all enabled buses with dma-ranges (1 GiB on a Raspberry Pi 4), at most at 4 GiB, and ZONE_DMA32 at "
+    '4 GiB. An area across a boundary "could not be activated": its memory goes to the page allocator, its '
+    "size becomes 0. For an area that is placed by the RAM that the tree declares it is a warning: the "
+    "firmware may declare other RAM.",
     'pool@3fe00000 { compatible = "shared-dma-pool"; reusable; reg = <0x0 0x3fe00000 0x400000>; };',
     'pool@3fc00000 { compatible = "shared-dma-pool"; reusable; reg = <0x0 0x3fc00000 0x400000>; };',
 )
@@ -163,9 +150,8 @@ GUARANTEED_NOT_CMA = Rule(
     "guaranteed on a region that is no CMA area",
     "rmem_cma_setup",
     "G1",
-    "The flag is read when a CMA area is set up, so only of a shared-dma-pool with reusable and "
-    "without no-map; "
-    "elsewhere it has no effect and nothing is guaranteed.",
+    "The flag is read when a CMA area is set up, so only of a shared-dma-pool with reusable and without "
+    "no-map; elsewhere it has no effect and nothing is guaranteed.",
     'pool { compatible = "shared-dma-pool"; guaranteed; size = <0x400000>; };',
     'pool { compatible = "shared-dma-pool"; reusable; guaranteed; size = <0x400000>; };',
 )
@@ -175,9 +161,8 @@ GUARANTEE_SPELLING = Rule(
     "the posted series' spelling of guaranteed",
     "rmem_cma_setup",
     "G1",
-    "The patches of 2025 read `guarantee`; the name of the property is `guaranteed`. Both are taken "
-    "for the same; a "
-    "region with both is one area.",
+    "The patches of 2025 read `guarantee`; the name of the property is `guaranteed`. Both are taken for "
+    "the same; a region with both is one area.",
     'pool { compatible = "shared-dma-pool"; reusable; guarantee; size = <0x400000>; };',
     'pool { compatible = "shared-dma-pool"; reusable; guaranteed; size = <0x400000>; };',
 )
@@ -187,9 +172,8 @@ GCMA_DISABLED = Rule(
     "guaranteed in a kernel without CONFIG_GCMA",
     "rmem_cma_setup",
     "G2",
-    "Such a kernel refuses the region and frees its memory; it does not make a plain CMA area of it. "
-    "(A kernel without "
-    "the patches at all does: it does not know the property.)",
+    "Such a kernel refuses the region and frees its memory; it does not make a plain CMA area of it. (A "
+    "kernel without the patches at all does: it does not know the property.)",
     'pool { compatible = "shared-dma-pool"; reusable; guaranteed; size = <0x400000>; };  /* CONFIG_GCMA=n */',
     'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>; };',
 )
@@ -200,8 +184,7 @@ GUARANTEED_BINDING = Rule(
     None,
     "G4",
     "dt-schema's shared-dma-pool.yaml allows no further property, so dt-validate reports the flag. The "
-    "schema in "
-    "dts/bindings/ takes its place and knows the flag.",
+    "schema in dts/bindings/ takes its place and knows the flag.",
     "dt-validate board.dtb",
     "dt-validate -s processed-schema.json board.dtb  # processed with dts/bindings, see docs/check.md",
 )
@@ -212,8 +195,8 @@ REACH_DEFAULT = Rule(
     "the default CMA area lies beyond the reach of a bus",
     "of_dma_get_range",
     "reach",
-    "Devices without memory-region allocate from the default area. Those on this bus cannot use what "
-    "they get.",
+    "Devices without memory-region allocate from the default area. Those on this bus cannot use what they "
+    "get.",
     "soc { dma-ranges = <0xc0000000 0x0 0x0 0x40000000>; };\n"
     "pool@50000000 { reusable; linux,cma-default; reg = <0x0 0x50000000 0x400000>; };",
     "soc { dma-ranges = <0xc0000000 0x0 0x0 0x40000000>; };\n"
@@ -258,8 +241,8 @@ def set_up(case: Case) -> None:
             case.report(
                 CMA_SLOTS,
                 region.path,
-                f"{region.name}: the kernel has {plural(slots, 'slot')} for CMA areas, all are taken, and it "
-                "frees this one",
+                f"{region.name}: the kernel has {plural(slots, 'slot')} for CMA areas, all are taken, and "
+                "it frees this one",
                 "use fewer areas, or a kernel with a larger CONFIG_CMA_AREAS",
             )
         elif region.cause is Cause.GCMA_DISABLED:
@@ -300,8 +283,7 @@ def _misaligned(case: Case, region: Region) -> None:
             CMA_ALIGNMENT,
             region.path,
             f"{region.name}: base {place.base:#x} and size {place.size:#x} should be multiples of "
-            f"{size_text(grid)}, so the "
-            "kernel reserves the region and frees it again",
+            f"{size_text(grid)}, so the kernel reserves the region and frees it again",
             f"write reg = <{cells_text(base, root.address_cells)[1:-1]} "
             f"{cells_text(end - base, root.size_cells)[1:-1]}>",
             prop="reg",
@@ -312,9 +294,8 @@ def _misaligned(case: Case, region: Region) -> None:
     case.report(
         CMA_SIZE,
         region.path,
-        f"{region.name}: size {size:#x} should be a multiple of {size_text(grid)}, so the kernel finds "
-        "the memory, refuses "
-        "to set it up and frees it",
+        f"{region.name}: size {size:#x} should be a multiple of {size_text(grid)}, so the kernel finds the "
+        "memory, refuses to set it up and frees it",
         f"write size = {cells_text(rounded, case.tree.root.size_cells)} ({size_text(rounded)})",
         prop="size",
     )
@@ -349,9 +330,8 @@ def defaults(case: Case) -> None:
                 case.report(
                     DEFAULT_CMDLINE,
                     region.path,
-                    f"{region.name}: bootargs in /chosen has {bootargs}, so the kernel skips this "
-                    "default area unless "
-                    "the firmware gives another command line",
+                    f"{region.name}: bootargs in /chosen has {bootargs}, so the kernel skips this default "
+                    "area unless the firmware gives another command line",
                     "leave cma= out of bootargs, or linux,cma-default",
                     prop="linux,cma-default",
                 )
@@ -378,8 +358,8 @@ def defaults(case: Case) -> None:
         case.report(
             DEFAULT_STATIC,
             winner.path,
-            f"{winner.name}: a default area with reg is set up after 32-bit arm has made its own, so "
-            "there will be two",
+            f"{winner.name}: a default area with reg is set up after 32-bit arm has made its own, so there "
+            "will be two",
             "give it a size and alloc-ranges instead of reg",
             prop="reg",
         )
@@ -403,8 +383,8 @@ def zones(case: Case) -> None:
                 case.report(
                     ZONE_CROSSING,
                     region.path,
-                    f"{region.name}: the area {place} crosses {boundary:#x} ({name}), and the kernel "
-                    "does not activate it",
+                    f"{region.name}: the area {place} crosses {boundary:#x} ({name}), and the kernel does "
+                    "not activate it",
                     f"keep it below or above {boundary:#x}"
                     + (" with alloc-ranges" if region.kind is Kind.DYNAMIC else ""),
                     prop="reg" if region.kind is Kind.STATIC else "alloc-ranges",
@@ -414,9 +394,8 @@ def zones(case: Case) -> None:
             case.report(
                 REACH_DEFAULT,
                 region.path,
-                f"{region.name}: the default area {place} lies beyond {dma_end:#x}, where the reach of "
-                "some bus ends, and "
-                "devices there cannot use it",
+                f"{region.name}: the default area {place} lies beyond {dma_end:#x}, where the reach of some "
+                "bus ends, and devices there cannot use it",
                 f"move it below {dma_end:#x}, or give those devices a memory-region",
             )
         top = max((bank.end for bank in case.memory), default=0)

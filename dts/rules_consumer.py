@@ -27,8 +27,7 @@ CONSUMER_DANGLING = Rule(
     "of_reserved_mem_device_init_by_idx",
     "C2",
     "The driver gets -ENODEV and mostly gives up. A phandle of 0xffffffff is a label that an overlay "
-    "should have "
-    "resolved.",
+    "should have resolved.",
     "camera { memory-region = <0x99>; };",
     "camera { memory-region = <&pool>; };",
 )
@@ -50,8 +49,8 @@ CONSUMER_FAILED_REGION = Rule(
     "C2",
     "The region is enabled but rejected, freed or ignored; the driver gets -EINVAL and mostly gives up.",
     'pool: pool { compatible = "shared-dma-pool"; reusable; }; camera { memory-region = <&pool>; };',
-    'pool: pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>; }; camera '
-    "{ memory-region = <&pool>; };",
+    'pool: pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>; }; camera { memory-region = '
+    "<&pool>; };",
 )
 CONSUMER_NOT_REGION = Rule(
     "consumer-not-region",
@@ -59,9 +58,8 @@ CONSUMER_NOT_REGION = Rule(
     "memory-region names a node outside of /reserved-memory",
     "of_reserved_mem_lookup",
     "C2, C3",
-    "The kernel's helpers find regions by the name of a child of /reserved-memory, and return -EINVAL "
-    "for other nodes. "
-    "A driver of its own may read the node itself.",
+    "The kernel's helpers find regions by the name of a child of /reserved-memory, and return -EINVAL for "
+    "other nodes. A driver of its own may read the node itself.",
     "sram: sram@1000 { }; camera { memory-region = <&sram>; };",
     "camera { memory-region = <&pool>; };",
 )
@@ -71,9 +69,8 @@ CONSUMER_EXTRA_POOLS = Rule(
     "a device names several CMA areas",
     "of_reserved_mem_device_init_by_idx",
     "P11",
-    "A device has one CMA area: of_reserved_mem_device_init() takes the first entry, and each further "
-    "one that a "
-    "driver asks for by index replaces it. Such an area is all it has: there is no fallback to the "
+    "A device has one CMA area: of_reserved_mem_device_init() takes the first entry, and each further one "
+    "that a driver asks for by index replaces it. Such an area is all it has: there is no fallback to the "
     "default area.",
     "camera { memory-region = <&pool_a>, <&pool_b>; };",
     "camera { memory-region = <&pool_a>; };",
@@ -84,11 +81,9 @@ REACH_BEYOND = Rule(
     "a device cannot reach its pool",
     "of_dma_get_range",
     "reach",
-    "The device's addresses go through the dma-ranges above it, which the kernel walks up to the root. "
-    "A buffer "
-    "beyond them cannot be expressed: dma_alloc_coherent() fails, or, where a driver does not ask, the "
-    "device writes "
-    "somewhere else. iommus lifts the limit.",
+    "The device's addresses go through the dma-ranges above it, which the kernel walks up to the root. A "
+    "buffer beyond them cannot be expressed: dma_alloc_coherent() fails, or, where a driver does not ask, "
+    "the device writes somewhere else. iommus lifts the limit.",
     "soc { dma-ranges = <0xc0000000 0x0 0x0 0x40000000>; camera { memory-region = <&pool>; }; };\n"
     "pool@50000000 { reusable; reg = <0x0 0x50000000 0x400000>; };",
     "soc { dma-ranges = <0xc0000000 0x0 0x0 0x40000000>; camera { memory-region = <&pool>; }; };\n"
@@ -100,8 +95,8 @@ REACH_STRADDLE = Rule(
     "a device reaches only a part of its pool",
     "of_dma_get_range",
     "reach",
-    "Allocations come from anywhere in the pool, so some of them will fail or go astray, depending on "
-    "how full it is.",
+    "Allocations come from anywhere in the pool, so some of them will fail or go astray, depending on how "
+    "full it is.",
     "soc { dma-ranges = <0xc0000000 0x0 0x0 0x40000000>; camera { memory-region = <&pool>; }; };\n"
     "pool@3fe00000 { reusable; reg = <0x0 0x3fe00000 0x400000>; };",
     "soc { dma-ranges = <0xc0000000 0x0 0x0 0x40000000>; camera { memory-region = <&pool>; }; };\n"
@@ -113,8 +108,8 @@ REACH_UNSURE = Rule(
     "a pool may be placed where its device does not reach",
     "of_dma_get_range",
     "reach",
-    "Where the pool will lie is not known here, and alloc-ranges allows places that the device does "
-    "not reach.",
+    "Where the pool will lie is not known here, and alloc-ranges allows places that the device does not "
+    "reach.",
     "soc { dma-ranges = <0xc0000000 0x0 0x0 0x40000000>; camera { memory-region = <&pool>; }; };\n"
     "pool { reusable; size = <0x400000>; };  /* RAM not known */",
     "soc { dma-ranges = <0xc0000000 0x0 0x0 0x40000000>; camera { memory-region = <&pool>; }; };\n"
@@ -126,14 +121,11 @@ REACH_UNUSABLE = Rule(
     "no entry of dma-ranges translates to a CPU address",
     "of_dma_get_range",
     "reach",
-    "The kernel finds dma-ranges and can translate none of its entries through the buses above: the "
-    "set-up of the "
-    "device's DMA fails with -EINVAL, and the device does not probe.",
-    "bus "
-    "{ dma-ranges = <0xc0000000 0x0 0x0 0x40000000>;\n"
+    "The kernel finds dma-ranges and can translate none of its entries through the buses above: the set-up "
+    "of the device's DMA fails with -EINVAL, and the device does not probe.",
+    "bus { dma-ranges = <0xc0000000 0x0 0x0 0x40000000>;\n"
     "    soc { dma-ranges = <0x0 0x0 0x40000000>; camera { }; }; };",
-    "bus "
-    "{ dma-ranges = <0xc0000000 0x0 0x0 0x40000000>;\n"
+    "bus { dma-ranges = <0xc0000000 0x0 0x0 0x40000000>;\n"
     "    soc { dma-ranges = <0x0 0xc0000000 0x40000000>; camera { }; }; };",
 )
 RULES = (
@@ -194,8 +186,7 @@ def references(case: Case) -> None:
                     CONSUMER_FAILED_REGION,
                     path,
                     f"{name}: memory-region names {region.name}, which the kernel does not set up "
-                    f"({region.state.value}), "
-                    "and the driver gets -EINVAL",
+                    f"({region.state.value}), and the driver gets -EINVAL",
                     f"repair {region.name}",
                     prop="memory-region",
                     severity=_severity_of(case, region),
@@ -206,8 +197,7 @@ def references(case: Case) -> None:
                 CONSUMER_DISABLED_REGION,
                 path,
                 f"{name}: memory-region names {names}, which {'is' if len(disabled) == 1 else 'are'} "
-                "disabled, so the "
-                "device gets memory from the default area",
+                "disabled, so the device gets memory from the default area",
                 "enable the region, or leave memory-region out",
                 prop="memory-region",
             )
@@ -263,9 +253,8 @@ def _reach(case: Case, path: str, name: str, consumer: Consumer, region: Region)
             return
         partly = windows.overlaps(place)
         what = (
-            f"{name}: it reaches CPU addresses up to {limit:#x} ({spots}) and its region {region.name} "
-            "ends at "
-            f"{place.last:#x} ({place})"
+            f"{name}: it reaches CPU addresses up to {limit:#x} ({spots}) and its region {region.name} ends "
+            f"at {place.last:#x} ({place})"
         )
         hint = "keep the pool within reach" + (
             " with alloc-ranges" if region.placed is not None else f", below {limit + 1:#x}"
@@ -280,9 +269,8 @@ def _reach(case: Case, path: str, name: str, consumer: Consumer, region: Region)
         case.report(
             REACH_BEYOND,
             path,
-            f"{name}: it reaches CPU addresses up to {limit:#x} ({spots}) and its region {region.name} "
-            "may lie only in "
-            f"{', '.join(str(item) for item in allowed)}, which ends at {top:#x}",
+            f"{name}: it reaches CPU addresses up to {limit:#x} ({spots}) and its region {region.name} may "
+            f"lie only in {', '.join(str(item) for item in allowed)}, which ends at {top:#x}",
             "move alloc-ranges within reach",
             prop="memory-region",
         )

@@ -26,12 +26,11 @@ ALIGNMENT_CELLS = Rule(
     "alignment has not the length that the kernel reads",
     "__reserved_mem_alloc_size",
     "D2",
-    "The kernel wants the length of the root's #address-cells, though the binding says size cells. On "
-    "a root with "
-    "different counts, such as the Raspberry Pi 4 with 2 and 1, the binding's form is rejected at boot with "
-    '"invalid alignment property", and the region is lost.',
-    'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>; alignment = <0x400000>; };  '
-    "/* root: 2/1 */",
+    "The kernel wants the length of the root's #address-cells, though the binding says size cells. On a "
+    "root with different counts, such as the Raspberry Pi 4 with 2 and 1, the binding's form is rejected "
+    'at boot with "invalid alignment property", and the region is lost.',
+    'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>; alignment = <0x400000>; };  /* '
+    "root: 2/1 */",
     'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>; alignment = <0x0 0x400000>; };',
 )
 ALIGNMENT_BINDING = Rule(
@@ -40,14 +39,12 @@ ALIGNMENT_BINDING = Rule(
     "alignment is as the kernel reads it, not as the binding says",
     None,
     "D2",
-    "The binding measures alignment in size cells, the kernel in address cells of the root. Where "
-    "these counts "
-    "differ no form serves both; the kernel's is the one that boots. dt-validate does not notice.",
-    "pool "
-    '{ compatible = "shared-dma-pool"; reusable; size = <0x400000>; alignment = <0x0 0x400000>; };  /* '
-    "2/1 */",
-    'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>; };  /* the kernel aligns CMA '
-    "by itself */",
+    "The binding measures alignment in size cells, the kernel in address cells of the root. Where these "
+    "counts differ no form serves both; the kernel's is the one that boots. dt-validate does not notice.",
+    'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>; alignment = <0x0 0x400000>; };  '
+    "/* 2/1 */",
+    'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>; };  /* the kernel aligns CMA by '
+    "itself */",
 )
 ALIGNMENT_UNUSED = Rule(
     "alignment-unused",
@@ -55,10 +52,10 @@ ALIGNMENT_UNUSED = Rule(
     "alignment of a region with reg",
     None,
     "D2",
-    "The kernel reads alignment only of regions that it places itself; with reg it has no effect, "
-    "whatever its form.",
-    "pool@20000000 "
-    '{ compatible = "shared-dma-pool"; reg = <0x0 0x20000000 0x400000>; alignment = <0x400000>; };',
+    "The kernel reads alignment only of regions that it places itself; with reg it has no effect, whatever "
+    "its form.",
+    'pool@20000000 { compatible = "shared-dma-pool"; reg = <0x0 0x20000000 0x400000>; alignment = '
+    "<0x400000>; };",
     'pool@20000000 { compatible = "shared-dma-pool"; reg = <0x0 0x20000000 0x400000>; };',
 )
 ALIGNMENT_POWER = Rule(
@@ -67,8 +64,8 @@ ALIGNMENT_POWER = Rule(
     "alignment is no power of two",
     "memblock_find_in_range_node",
     "D3",
-    "The kernel does not check it and uses the number as a bit mask: the region is aligned to "
-    "something else.",
+    "The kernel does not check it and uses the number as a bit mask: the region is aligned to something "
+    "else.",
     'pool { compatible = "shared-dma-pool"; reusable; size = <0x600000>; alignment = <0x0 0x600000>; };',
     'pool { compatible = "shared-dma-pool"; reusable; size = <0x600000>; alignment = <0x0 0x800000>; };',
 )
@@ -78,9 +75,8 @@ ALIGNMENT_RAISED = Rule(
     "alignment is smaller than a CMA area needs",
     "rmem_cma_validate",
     "D3",
-    "The kernel raises the alignment of a CMA area to one pageblock (2 MiB on arm64 with 4 KiB pages, "
-    "32 MiB with "
-    "16 KiB, 512 MiB with 64 KiB, 4 MiB on arm).",
+    "The kernel raises the alignment of a CMA area to one pageblock (2 MiB on arm64 with 4 KiB pages, 32 "
+    "MiB with 16 KiB, 512 MiB with 64 KiB, 4 MiB on arm).",
     'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>; alignment = <0x0 0x1000>; };',
     'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>; alignment = <0x0 0x200000>; };',
 )
@@ -91,11 +87,10 @@ ALLOC_RANGES_LENGTH = Rule(
     "of_flat_dt_get_addr_size_prop",
     "D5",
     "The property is treated as absent, with no line in the log: the region goes to the highest free "
-    "memory, which "
-    "its devices may not reach.",
+    "memory, which its devices may not reach.",
     'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>; alloc-ranges = <0x0 0x40000000>; };',
-    "pool "
-    '{ compatible = "shared-dma-pool"; reusable; size = <0x400000>; alloc-ranges = <0x0 0x0 0x40000000>; };',
+    'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>; alloc-ranges = <0x0 0x0 '
+    "0x40000000>; };",
 )
 ALLOC_RANGES_EMPTY = Rule(
     "alloc-ranges-empty",
@@ -103,11 +98,11 @@ ALLOC_RANGES_EMPTY = Rule(
     "alloc-ranges has no entry",
     "__reserved_mem_alloc_size",
     "D5",
-    "It is a whole number of entries, namely none: the kernel has no range to try, and the region is "
-    "not reserved.",
+    "It is a whole number of entries, namely none: the kernel has no range to try, and the region is not "
+    "reserved.",
     'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>; alloc-ranges; };',
-    "pool "
-    '{ compatible = "shared-dma-pool"; reusable; size = <0x400000>; alloc-ranges = <0x0 0x0 0x40000000>; };',
+    'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>; alloc-ranges = <0x0 0x0 '
+    "0x40000000>; };",
 )
 ALLOC_RANGES_TIGHT = Rule(
     "alloc-ranges-tight",
@@ -115,14 +110,11 @@ ALLOC_RANGES_TIGHT = Rule(
     "no range of alloc-ranges can hold the region",
     "__reserved_mem_alloc_in_range",
     "D5, D8",
-    "The region must fit into one range with its alignment, clear of static regions and of page 0, "
-    "which is never "
-    "given out. No amount of RAM helps; the region is not reserved.",
-    "pool "
-    '{ compatible = "shared-dma-pool"; reusable; size = <0x400000>;\n'
+    "The region must fit into one range with its alignment, clear of static regions and of page 0, which "
+    "is never given out. No amount of RAM helps; the region is not reserved.",
+    'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>;\n'
     "       alloc-ranges = <0x0 0x20100000 0x400000>; };",
-    "pool "
-    '{ compatible = "shared-dma-pool"; reusable; size = <0x400000>;\n'
+    'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>;\n'
     "       alloc-ranges = <0x0 0x20000000 0x400000>; };",
 )
 NO_ROOM = Rule(
@@ -131,9 +123,8 @@ NO_ROOM = Rule(
     "RAM has no free run for the region",
     "__reserved_mem_alloc_size",
     "D7, D8",
-    'No free run of the declared RAM is long enough; the log has "failed to allocate memory for node", '
-    "and the region "
-    "is not reserved.",
+    'No free run of the declared RAM is long enough; the log has "failed to allocate memory for node", and '
+    "the region is not reserved.",
     'pool { compatible = "shared-dma-pool"; reusable; size = <0x40000000>; };  /* with 960 MiB of RAM */',
     'pool { compatible = "shared-dma-pool"; reusable; size = <0x10000000>; };',
 )
@@ -143,14 +134,11 @@ ROOM_MISSING = Rule(
     "the declared RAM does not reach into alloc-ranges far enough",
     "__reserved_mem_alloc_in_range",
     "D5, D8",
-    "The ranges could hold the region, the RAM in them cannot. With the tree as it stands the region "
-    "is not reserved; "
-    "a warning and no error, because many boards' firmware declares more RAM than the file.",
-    "pool "
-    '{ compatible = "shared-dma-pool"; reusable; size = <0x400000>;\n'
+    "The ranges could hold the region, the RAM in them cannot. With the tree as it stands the region is "
+    "not reserved; a warning and no error, because many boards' firmware declares more RAM than the file.",
+    'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>;\n'
     "       alloc-ranges = <0x0 0x80000000 0x400000>; };",
-    "pool "
-    '{ compatible = "shared-dma-pool"; reusable; size = <0x400000>;\n'
+    'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>;\n'
     "       alloc-ranges = <0x0 0x20000000 0x400000>; };",
 )
 PLACEMENT_DIRECTION = Rule(
@@ -159,20 +147,16 @@ PLACEMENT_DIRECTION = Rule(
     "a range that begins at a dynamic region is filled from below",
     "__reserved_mem_alloc_in_range",
     "D6",
-    "Regions go to the top of their range. If the range begins inside or at the end of a dynamic "
-    "region placed before, "
-    "and does not end at one, the kernel fills it from below, to keep reserved memory in one piece.",
-    "a "
-    '{ compatible = "shared-dma-pool"; reusable; size = <0x400000>;\n'
+    "Regions go to the top of their range. If the range begins inside or at the end of a dynamic region "
+    "placed before, and does not end at one, the kernel fills it from below, to keep reserved memory in "
+    "one piece.",
+    'a { compatible = "shared-dma-pool"; reusable; size = <0x400000>;\n'
     "       alloc-ranges = <0x0 0x20000000 0x400000>; };\n"
-    "b "
-    '{ compatible = "shared-dma-pool"; reusable; size = <0x400000>;\n'
+    'b { compatible = "shared-dma-pool"; reusable; size = <0x400000>;\n'
     "       alloc-ranges = <0x0 0x20400000 0x4000000>; };",
-    "a "
-    '{ compatible = "shared-dma-pool"; reusable; size = <0x400000>;\n'
+    'a { compatible = "shared-dma-pool"; reusable; size = <0x400000>;\n'
     "       alloc-ranges = <0x0 0x20000000 0x400000>; };\n"
-    "b "
-    '{ compatible = "shared-dma-pool"; reusable; size = <0x400000>;\n'
+    'b { compatible = "shared-dma-pool"; reusable; size = <0x400000>;\n'
     "       alloc-ranges = <0x0 0x24000000 0x4000000>; };",
 )
 PLACEMENT_ANYWHERE = Rule(
@@ -181,9 +165,8 @@ PLACEMENT_ANYWHERE = Rule(
     "a CMA area without alloc-ranges on a machine whose RAM not all devices reach",
     "memblock_find_in_range_node",
     "D7",
-    "Without alloc-ranges the region goes to the highest free memory, with no regard to DMA zones. "
-    "Devices with "
-    "fewer address bits cannot use it there.",
+    "Without alloc-ranges the region goes to the highest free memory, with no regard to DMA zones. Devices "
+    "with fewer address bits cannot use it there.",
     'pool { compatible = "shared-dma-pool"; reusable; linux,cma-default; size = <0x400000>; };',
     'pool { compatible = "shared-dma-pool"; reusable; linux,cma-default; size = <0x400000>;\n'
     "       alloc-ranges = <0x0 0x0 0x40000000>; };",
@@ -238,8 +221,8 @@ def form(case: Case) -> None:
             case.report(
                 TOO_MANY_DYNAMIC,
                 region.path,
-                f"{region.name}: {MAX_RESERVED_REGIONS} dynamic regions are possible, and the kernel "
-                "skips this one",
+                f"{region.name}: {MAX_RESERVED_REGIONS} dynamic regions are possible, and the kernel skips "
+                "this one",
                 "merge regions, or give some a reg",
             )
         if region.size is None:
@@ -247,9 +230,8 @@ def form(case: Case) -> None:
             case.report(
                 SIZE_CELLS,
                 region.path,
-                f"{region.name}: size should have {plural(size_cells, 'cell')} (the root's #size-cells) "
-                "and has "
-                f"{plural(len(value), 'byte')}, so the kernel rejects the region",
+                f"{region.name}: size should have {plural(size_cells, 'cell')} (the root's #size-cells) and "
+                f"has {plural(len(value), 'byte')}, so the kernel rejects the region",
                 f"write size = {cells_text(number(value), size_cells)}",
                 prop="size",
             )
@@ -260,10 +242,8 @@ def form(case: Case) -> None:
                 ALLOC_RANGES_LENGTH,
                 region.path,
                 f"{region.name}: alloc-ranges should be entries of {address_cells}+{size_cells} cells "
-                f"({4 * (address_cells + size_cells)} bytes) and has {plural(len(ranges), 'byte')}, so "
-                "the kernel "
-                "ignores it and "
-                "places the region anywhere",
+                f"({4 * (address_cells + size_cells)} bytes) and has {plural(len(ranges), 'byte')}, so the "
+                "kernel ignores it and places the region anywhere",
                 "write address and size in the root's cells",
                 prop="alloc-ranges",
             )
@@ -271,8 +251,8 @@ def form(case: Case) -> None:
             case.report(
                 ALLOC_RANGES_EMPTY,
                 region.path,
-                f"{region.name}: alloc-ranges is empty, so the kernel has no range to try and rejects "
-                "the region",
+                f"{region.name}: alloc-ranges is empty, so the kernel has no range to try and rejects the "
+                "region",
                 "write a range, or leave alloc-ranges out to allow all of RAM",
                 prop="alloc-ranges",
             )
@@ -288,8 +268,7 @@ def _alignment(case: Case, node: Node, region: Region, address_cells: int, size_
             ALIGNMENT_CELLS,
             region.path,
             f"{region.name}: alignment should have {plural(address_cells, 'cell')} (the root's "
-            "#address-cells) and has "
-            f"{plural(len(value), 'byte')}, so the kernel rejects the region"
+            f"#address-cells) and has {plural(len(value), 'byte')}, so the kernel rejects the region"
             + (" although the binding asks for this form" if len(value) == 4 * size_cells else ""),
             f"write alignment = {cells_text(number(value), address_cells)}",
             prop="alignment",
@@ -299,9 +278,8 @@ def _alignment(case: Case, node: Node, region: Region, address_cells: int, size_
         case.report(
             ALIGNMENT_BINDING,
             region.path,
-            f"{region.name}: alignment has {plural(address_cells, 'cell')}, as the kernel reads it, "
-            "where the binding says "
-            f"{plural(size_cells, 'cell')} (#size-cells)",
+            f"{region.name}: alignment has {plural(address_cells, 'cell')}, as the kernel reads it, where "
+            f"the binding says {plural(size_cells, 'cell')} (#size-cells)",
             "keep it: the binding's form is rejected at boot",
             prop="alignment",
         )
@@ -309,8 +287,8 @@ def _alignment(case: Case, node: Node, region: Region, address_cells: int, size_
         case.report(
             ALIGNMENT_POWER,
             region.path,
-            f"{region.name}: alignment {size_text(align)} is no power of two, and the kernel uses it as "
-            "a bit mask",
+            f"{region.name}: alignment {size_text(align)} is no power of two, and the kernel uses it as a "
+            "bit mask",
             f"write alignment = {cells_text(1 << align.bit_length(), address_cells)}",
             prop="alignment",
         )
@@ -318,9 +296,8 @@ def _alignment(case: Case, node: Node, region: Region, address_cells: int, size_
         case.report(
             ALIGNMENT_RAISED,
             region.path,
-            f"{region.name}: alignment {size_text(align)} is smaller than the {size_text(case.grid)} of "
-            "a CMA area, to "
-            "which the kernel raises it",
+            f"{region.name}: alignment {size_text(align)} is smaller than the {size_text(case.grid)} of a "
+            "CMA area, to which the kernel raises it",
             f"write alignment = {cells_text(case.grid, address_cells)}, or leave it out",
             prop="alignment",
         )
@@ -353,8 +330,7 @@ def room(case: Case) -> None:
                     PLACEMENT_DIRECTION,
                     region.path,
                     f"{region.name}: its range {window} begins at a region placed before, so the kernel "
-                    "fills it from "
-                    f"below and puts the region at {region.placed}",
+                    f"fills it from below and puts the region at {region.placed}",
                     "start the range elsewhere if the top is wanted",
                     prop="alloc-ranges",
                 )
@@ -384,9 +360,8 @@ def _tight(case: Case, region: Region) -> None:
     case.report(
         ALLOC_RANGES_TIGHT,
         region.path,
-        f"{region.name}: {size_text(region.size or 0)} with an alignment of {size_text(align)} fits "
-        "into no range of "
-        f"alloc-ranges ({ranges}) clear of the other regions, so the kernel rejects the region",
+        f"{region.name}: {size_text(region.size or 0)} with an alignment of {size_text(align)} fits into no "
+        f"range of alloc-ranges ({ranges}) clear of the other regions, so the kernel rejects the region",
         "widen the range, or shrink the region",
         prop="alloc-ranges",
     )
@@ -414,8 +389,7 @@ def _no_room(case: Case, region: Region, taken: list[Range]) -> None:
             ROOM_MISSING,
             region.path,
             f"{region.name}: {size_text(size)} should fit into alloc-ranges ({ranges}), {seen}, so the "
-            "kernel rejects the "
-            "region unless the firmware declares more",
+            "kernel rejects the region unless the firmware declares more",
             "move the range into the declared RAM, or declare the RAM that the board has",
             prop="alloc-ranges",
         )
@@ -426,8 +400,7 @@ def _no_room(case: Case, region: Region, taken: list[Range]) -> None:
         NO_ROOM,
         region.path,
         f"{region.name}: it needs {size_text(size)} in one run, and the longest free run of RAM is "
-        f"{size_text(longest)}, "
-        "so the kernel rejects the region",
+        f"{size_text(longest)}, so the kernel rejects the region",
         "shrink it, or move static regions together",
         prop="size",
     )

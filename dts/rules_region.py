@@ -13,9 +13,8 @@ STATUS_UNKNOWN = Rule(
     "status has a word that switches the region off by accident",
     "of_fdt_device_is_available",
     "C1",
-    'Only an absent status, "ok" and "okay" enable a node; any other text disables it, with no line in '
-    "the log. "
-    "The specification knows okay, disabled, reserved, fail and fail-...",
+    'Only an absent status, "ok" and "okay" enable a node; any other text disables it, with no line in the '
+    "log. The specification knows okay, disabled, reserved, fail and fail-...",
     'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>; status = "enabled"; };',
     'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>; status = "okay"; };',
 )
@@ -25,9 +24,8 @@ REG_LENGTH = Rule(
     "reg is not a list of whole entries",
     "of_flat_dt_get_addr_size_prop",
     "C4",
-    "A reg whose length is no multiple of an entry in the root's cells, or that is empty, is treated "
-    "as absent: the "
-    "region is placed by its size, or, without one, is ignored in silence.",
+    "A reg whose length is no multiple of an entry in the root's cells, or that is empty, is treated as "
+    "absent: the region is placed by its size, or, without one, is ignored in silence.",
     "pool@20000000 { reg = <0x20000000 0x400000>; };  /* root: 2 and 1 cells */",
     "pool@20000000 { reg = <0x0 0x20000000 0x400000>; };",
 )
@@ -47,12 +45,11 @@ REG_ENTRIES = Rule(
     "reg has more than one entry",
     "__reserved_mem_reserve_reg",
     "C5",
-    "Only the first entry is reserved; the memory of the others stays ordinary memory. Linux 7.3 says "
-    "so in its log, "
-    "older kernels reserve them but set up no region there.",
+    "Only the first entry is reserved; the memory of the others stays ordinary memory. Linux 7.3 says so "
+    "in its log, older kernels reserve them but set up no region there.",
     "pool@20000000 { reg = <0x0 0x20000000 0x400000>, <0x0 0x28000000 0x400000>; };",
-    "pool-a@20000000 { reg = <0x0 0x20000000 0x400000>; }; pool-b@28000000 "
-    "{ reg = <0x0 0x28000000 0x400000>; };",
+    "pool-a@20000000 { reg = <0x0 0x20000000 0x400000>; }; pool-b@28000000 { reg = <0x0 0x28000000 "
+    "0x400000>; };",
 )
 NO_MEMORY = Rule(
     "no-memory",
@@ -71,8 +68,7 @@ RESTRICTED_FLAGS = Rule(
     "rmem_swiotlb_setup",
     "C7",
     "The driver that claims a node may refuse it; then the memory is freed again. The restricted pool "
-    "refuses "
-    "reusable, no-map, linux,cma-default and linux,dma-default.",
+    "refuses reusable, no-map, linux,cma-default and linux,dma-default.",
     'bounce { compatible = "restricted-dma-pool"; reusable; size = <0x400000>; };',
     'bounce { compatible = "restricted-dma-pool"; size = <0x400000>; };',
 )
@@ -92,10 +88,9 @@ REUSABLE_NO_MAP = Rule(
     "a region is both reusable and no-map",
     "__rmem_cma_verify_node",
     "P2",
-    "The binding forbids it. No driver takes such a shared-dma-pool: not CMA, because of no-map, and "
-    "not the coherent "
-    "pool, because of reusable. Linux 7.3 keeps it as a plain unmapped hole (6.12 drops it), so the "
-    "memory is lost.",
+    "The binding forbids it. No driver takes such a shared-dma-pool: not CMA, because of no-map, and not "
+    "the coherent pool, because of reusable. Linux 7.3 keeps it as a plain unmapped hole (6.12 drops it), "
+    "so the memory is lost.",
     'pool { compatible = "shared-dma-pool"; reusable; no-map; size = <0x400000>; };',
     'pool { compatible = "shared-dma-pool"; reusable; size = <0x400000>; };',
 )
@@ -105,9 +100,8 @@ REG_WRAPS = Rule(
     "a range runs over the end of the address space",
     "memblock_cap_size",
     "",
-    "Base and size add up to more than 64 bits hold (32 bits on a 32-bit arm without LPAE): the range "
-    "is cut at the "
-    "end of the address space. Mostly a cell is missing or swapped.",
+    "Base and size add up to more than 64 bits hold (32 bits on a 32-bit arm without LPAE): the range is "
+    "cut at the end of the address space. Mostly a cell is missing or swapped.",
     "pool@20000000 { reg = <0x20000000 0x400000 0xf0000000>; };",
     "pool@20000000 { reg = <0x0 0x20000000 0x400000>; };",
 )
@@ -117,9 +111,8 @@ UNIT_ADDRESS = Rule(
     "the unit address is not the address in reg",
     None,
     "",
-    "The binding wants name@address for a region with reg, with the address in reg, and no unit "
-    "address without "
-    "reg. The kernel does not look; users of the region find it by this name.",
+    "The binding wants name@address for a region with reg, with the address in reg, and no unit address "
+    "without reg. The kernel does not look; users of the region find it by this name.",
     "pool@0 { reg = <0x0 0x20000000 0x400000>; };",
     "pool@20000000 { reg = <0x0 0x20000000 0x400000>; };",
 )
@@ -129,9 +122,8 @@ STATIC_SIZE_ZERO = Rule(
     "a static region has size 0",
     "__reserved_mem_reserve_reg",
     "S2",
-    'Nothing is reserved, and the log has "failed to reserve memory for node". It is often a '
-    "placeholder that the "
-    "firmware should have filled in.",
+    'Nothing is reserved, and the log has "failed to reserve memory for node". It is often a placeholder '
+    "that the firmware should have filled in.",
     "pool@20000000 { reg = <0x0 0x20000000 0x0>; };",
     "pool@20000000 { reg = <0x0 0x20000000 0x400000>; };",
 )
@@ -141,11 +133,9 @@ OUTSIDE_MEMORY = Rule(
     "a CMA area lies outside of RAM",
     "memblock_reserve",
     "S3",
-    "The kernel reserves any range, also one without RAM behind it, and creates the area; on arm64 it "
-    "then stops with "
-    "a paging fault when it sets up the area's pages. A warning and no error, because the firmware may "
-    "add RAM to "
-    "what the tree declares.",
+    "The kernel reserves any range, also one without RAM behind it, and creates the area; on arm64 it then "
+    "stops with a paging fault when it sets up the area's pages. A warning and no error, because the "
+    "firmware may add RAM to what the tree declares.",
     'pool@80000000 { compatible = "shared-dma-pool"; reusable; reg = <0x0 0x80000000 0x400000>; };',
     'pool@20000000 { compatible = "shared-dma-pool"; reusable; reg = <0x0 0x20000000 0x400000>; };',
 )
@@ -156,12 +146,25 @@ NOMAP_BUSY = Rule(
     "early_init_dt_reserve_memory",
     "S4, S5",
     'A mapped reservation before it wins, and the region stays mapped: the log has "failed to reserve '
-    "memory for "
-    'node", yet the region is listed and its users get it, without the protection that no-map promises.',
-    "a@20000000 { reg = <0x0 0x20000000 0x800000>; }; b@20400000 "
-    "{ no-map; reg = <0x0 0x20400000 0x400000>; };",
-    "a@20000000 { reg = <0x0 0x20000000 0x400000>; }; b@20400000 "
-    "{ no-map; reg = <0x0 0x20400000 0x400000>; };",
+    'memory for node", yet the region is listed and its users get it, without the protection that no-map '
+    "promises.",
+    "a@20000000 { reg = <0x0 0x20000000 0x800000>; }; b@20400000 { no-map; reg = <0x0 0x20400000 "
+    "0x400000>; };",
+    "a@20000000 { reg = <0x0 0x20000000 0x400000>; }; b@20400000 { no-map; reg = <0x0 0x20400000 "
+    "0x400000>; };",
+)
+NO_MAP_PAGE = Rule(
+    "no-map-page",
+    Severity.ERROR,
+    "a no-map region does not begin and end on a page",
+    "memblock_mark_nomap",
+    "",
+    "The page at its edge is left out of the kernel's map, and the rest of that page stays free memory, "
+    "which the early allocator may give out: the kernel then stops with a paging fault before its console "
+    "is up (seen on Linux 7.3.4, arm64, with such a region at the top of RAM). Elsewhere it may go well, "
+    "so that for a region with reg it is a note.",
+    "log { no-map; size = <0x1800>; };",
+    "log { no-map; size = <0x2000>; };",
 )
 OVERLAP = Rule(
     "overlap",
@@ -170,10 +173,8 @@ OVERLAP = Rule(
     "__rmem_check_for_overlap",
     "S8",
     "The kernel sets up both and prints a line, and compares neighbours only, so it misses some pairs; "
-    "here all are "
-    "compared. With a CMA area it is an error: pages of the other region are handed out to anyone. "
-    "Between other "
-    "regions it is a warning.",
+    "here all are compared. With a CMA area it is an error: pages of the other region are handed out to "
+    "anyone. Between other regions it is a warning.",
     'a@20000000 { compatible = "shared-dma-pool"; reusable; reg = <0x0 0x20000000 0x800000>; };\n'
     "b@20400000 { reg = <0x0 0x20400000 0x400000>; };",
     'a@20000000 { compatible = "shared-dma-pool"; reusable; reg = <0x0 0x20000000 0x400000>; };\n'
@@ -186,8 +187,7 @@ MEMRESERVE_OVERLAP = Rule(
     "early_init_fdt_scan_reserved_mem",
     "S3",
     "The kernel reserves the entries of /memreserve/ after it has placed the dynamic regions, which "
-    "therefore do not "
-    "avoid them; and a CMA area over an entry hands its memory out.",
+    "therefore do not avoid them; and a CMA area over an entry hands its memory out.",
     "/memreserve/ 0x20000000 0x1000; ... pool@20000000 { reusable; reg = <0x0 0x20000000 0x400000>; };",
     "/memreserve/ 0x20000000 0x1000; ... pool@20400000 { reusable; reg = <0x0 0x20400000 0x400000>; };",
 )
@@ -198,8 +198,8 @@ OCCUPIED_OVERLAP = Rule(
     "memblock_reserve",
     "S3",
     "The kernel accepts a static region over its own image, the initrd or the devicetree blob, since a "
-    "reservation "
-    "may overlap anything. It is found only where the caller says what is loaded where, as `gcma test` does.",
+    "reservation may overlap anything. It is found only where the caller says what is loaded where, as "
+    "`gcma test` does.",
     'pool@200000 { compatible = "shared-dma-pool"; reusable; reg = <0x0 0x200000 0x400000>; };',
     'pool@20000000 { compatible = "shared-dma-pool"; reusable; reg = <0x0 0x20000000 0x400000>; };',
 )
@@ -218,6 +218,7 @@ RULES = (
     STATIC_SIZE_ZERO,
     OUTSIDE_MEMORY,
     NOMAP_BUSY,
+    NO_MAP_PAGE,
     OVERLAP,
     MEMRESERVE_OVERLAP,
     OCCUPIED_OVERLAP,
@@ -237,8 +238,8 @@ def status(case: Case) -> None:
             case.report(
                 STATUS_UNKNOWN,
                 path,
-                f'{region.name}: status should be "okay" or "disabled" and is {word!r}, which disables '
-                "the region",
+                f'{region.name}: status should be "okay" or "disabled" and is {word!r}, which disables the '
+                "region",
                 'write status = "okay", or "disabled" if that is meant',
                 prop="status",
             )
@@ -256,8 +257,8 @@ def entries(case: Case) -> None:
                 REG_LENGTH,
                 region.path,
                 f"{region.name}: reg should be entries of {form} "
-                f"({4 * (root.address_cells + root.size_cells)} bytes) "
-                f"and has {plural(len(reg), 'byte')}, so the kernel {instead}",
+                f"({4 * (root.address_cells + root.size_cells)} bytes) and has {plural(len(reg), 'byte')}, "
+                f"so the kernel {instead}",
                 "write the address and the size in the root's cells",
                 prop="reg",
             )
@@ -299,8 +300,8 @@ def flags(case: Case) -> None:
                     FLAG_VALUE,
                     region.path,
                     f"{region.name}: {name} is a flag and has a value of "
-                    f"{plural(len(node.properties[name]), 'byte')}, "
-                    "which the kernel does not read: the flag is on",
+                    f"{plural(len(node.properties[name]), 'byte')}, which the kernel does not read: the "
+                    "flag is on",
                     f"write {name} without a value, or leave it out to switch it off",
                     prop=name,
                 )
@@ -318,8 +319,8 @@ def flags(case: Case) -> None:
             case.report(
                 REUSABLE_NO_MAP,
                 region.path,
-                f"{region.name}: reusable and no-map exclude each other, and the kernel keeps the "
-                "memory from all use",
+                f"{region.name}: reusable and no-map exclude each other, and the kernel keeps the memory "
+                "from all use",
                 "leave out no-map for a CMA area, or reusable for a region that only its device uses",
                 prop="no-map",
             )
@@ -360,9 +361,8 @@ def places(case: Case) -> None:
                     case.report(
                         REG_WRAPS,
                         region.path,
-                        f"{region.name}: {name} has {item.base:#x} + {item.size:#x}, which runs over "
-                        "the end of the "
-                        "64-bit address space",
+                        f"{region.name}: {name} has {item.base:#x} + {item.size:#x}, which runs over the "
+                        "end of the 64-bit address space",
                         "check the number and order of its cells",
                         prop=name,
                     )
@@ -381,9 +381,8 @@ def places(case: Case) -> None:
             case.report(
                 NOMAP_BUSY,
                 region.path,
-                f"{region.name}: no-map is refused because a part of {place} is reserved before it, and "
-                "the memory "
-                "stays mapped",
+                f"{region.name}: no-map is refused because a part of {place} is reserved before it, and the "
+                "memory stays mapped",
                 "keep the ranges apart",
                 prop="reg",
             )
@@ -392,12 +391,37 @@ def places(case: Case) -> None:
             case.report(
                 OUTSIDE_MEMORY,
                 region.path,
-                f"{region.name}: the CMA area {place} has {size_text(missing)} outside of the RAM that "
-                "the tree declares, "
-                "and the kernel faults when it sets the area up",
+                f"{region.name}: the CMA area {place} has {size_text(missing)} outside of the RAM that the "
+                "tree declares, and the kernel faults when it sets the area up",
                 "move it into RAM, or declare the RAM that the firmware adds",
                 prop="reg",
             )
+
+
+def pages(case: Case) -> None:
+    """Edges of what is not mapped."""
+    page = case.assumptions.page_size
+    for _, region in case.live_regions():
+        if "no-map" not in region.flags or not region.live:
+            continue
+        place, size = region.range, region.size or 0
+        if place is not None and (place.base | place.size) % page:
+            seen = f"{place.base:#x} and {place.size:#x} are not multiples"
+        elif place is None and size % page:
+            seen = f"{size:#x} is not a multiple"
+        else:
+            continue
+        case.report(
+            NO_MAP_PAGE,
+            region.path,
+            f"{region.name}: it is not mapped, so its edges should lie on pages, and {seen} of "
+            f"{size_text(page)}",
+            "round its base down and its size up"
+            if region.kind is Kind.STATIC
+            else f"round its size up, and give it an alignment of {size_text(page)}",
+            prop="reg" if region.kind is Kind.STATIC else "size",
+            severity=Severity.NOTE if region.kind is Kind.STATIC else None,
+        )
 
 
 def overlaps(case: Case) -> None:
@@ -436,4 +460,4 @@ def overlaps(case: Case) -> None:
                     )
 
 
-CHECKS = (status, entries, flags, names, places, overlaps)
+CHECKS = (status, entries, flags, names, places, pages, overlaps)

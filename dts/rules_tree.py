@@ -15,9 +15,9 @@ BLOB_MISALIGNED = Rule(
     "a block of the blob does not start on its alignment",
     "fdt_check_header",
     "",
-    "The memory reservation block must start on 8 bytes and the structure block on 4. Older libfdt "
-    "reads the blob "
-    "all the same; the kernel's own copy refuses it, and the machine stops before its first message.",
+    "The memory reservation block must start on 8 bytes and the structure block on 4. Older libfdt reads "
+    "the blob all the same; the kernel's own copy refuses it, and the machine stops before its first "
+    "message.",
     "a header with off_dt_struct = 0x3a",
     "a header with off_dt_struct = 0x38",
 )
@@ -28,9 +28,8 @@ DUPLICATE_NODE = Rule(
     "of_reserved_mem_lookup",
     "C3",
     "A path finds only the first of them, and the kernel looks up a reserved region by the name of its "
-    "node: users "
-    "of the second get the first one's memory. dtc refuses such source; only blobs written otherwise "
-    "have it.",
+    "node: users of the second get the first one's memory. dtc refuses such source; only blobs written "
+    "otherwise have it.",
     "pool { size = <0x400000>; }; pool { size = <0x800000>; };",
     "pool-a { size = <0x400000>; }; pool-b { size = <0x800000>; };",
 )
@@ -50,8 +49,8 @@ LATE_PROPERTY = Rule(
     "a property stands behind a child node in the blob",
     "fdt_first_property_offset",
     "",
-    "In a blob, properties come before child nodes; readers stop at the first child, so the property "
-    "is not seen.",
+    "In a blob, properties come before child nodes; readers stop at the first child, so the property is "
+    "not seen.",
     "a structure block with FDT_PROP behind FDT_END_NODE",
     "a structure block with all FDT_PROP before the first FDT_BEGIN_NODE",
 )
@@ -61,8 +60,8 @@ NESTING = Rule(
     "nodes nest deeper than the kernel keeps",
     "unflatten_dt_nodes",
     "",
-    f"The kernel keeps {KERNEL_DEPTH - 2} levels below the root and leaves out what lies deeper, with "
-    "one warning in its log.",
+    f"The kernel keeps {KERNEL_DEPTH - 2} levels below the root and leaves out what lies deeper, with one "
+    "warning in its log.",
     "a { b { c { /* ... 70 levels */ }; }; };",
     "a { b { c { }; }; };",
 )
@@ -73,8 +72,8 @@ ROOT_CELLS = Rule(
     "early_init_dt_scan_root",
     "",
     "Without #address-cells and #size-cells the kernel takes 1 and 1 and warns; the specification's "
-    "defaults are "
-    "2 and 1. More than two cells do not fit the kernel's 64-bit numbers, none cannot hold an address.",
+    "defaults are 2 and 1. More than two cells do not fit the kernel's 64-bit numbers, none cannot hold an "
+    "address.",
     "/ { memory@0 { reg = <0x0 0x40000000>; }; };",
     "/ { #address-cells = <1>; #size-cells = <1>; memory@0 { reg = <0x0 0x40000000>; }; };",
 )
@@ -84,9 +83,8 @@ PARENT_ABSENT = Rule(
     "there is no /reserved-memory node",
     "fdt_scan_reserved_mem",
     "E1",
-    "The kernel reserves nothing from the devicetree; contiguous memory comes from its default CMA "
-    "area alone "
-    "(cma= or CONFIG_CMA_SIZE_MBYTES). The path is exact: /reserved-memory@0 is not found.",
+    "The kernel reserves nothing from the devicetree; contiguous memory comes from its default CMA area "
+    "alone (cma= or CONFIG_CMA_SIZE_MBYTES). The path is exact: /reserved-memory@0 is not found.",
     "/ { };",
     "/ { reserved-memory { #address-cells = <2>; #size-cells = <1>; ranges; }; };",
 )
@@ -97,8 +95,7 @@ PARENT_SIZE_CELLS = Rule(
     "__reserved_mem_check_root",
     "E2",
     'All regions are ignored with one line in the log, "unsupported node format, ignoring": the kernel '
-    "reads them "
-    "in the root's cells and demands that the node says the same.",
+    "reads them in the root's cells and demands that the node says the same.",
     "reserved-memory { #address-cells = <2>; #size-cells = <2>; ranges; };  /* root: 2 and 1 */",
     "reserved-memory { #address-cells = <2>; #size-cells = <1>; ranges; };",
 )
@@ -118,9 +115,8 @@ PARENT_RANGES = Rule(
     "/reserved-memory has no ranges",
     "__reserved_mem_check_root",
     "E4",
-    'All regions are ignored with one line in the log, "unsupported node format, ignoring". ranges '
-    "says that the "
-    "children's addresses are those of the parent.",
+    'All regions are ignored with one line in the log, "unsupported node format, ignoring". ranges says '
+    "that the children's addresses are those of the parent.",
     "reserved-memory { #address-cells = <2>; #size-cells = <1>; };",
     "reserved-memory { #address-cells = <2>; #size-cells = <1>; ranges; };",
 )
@@ -130,9 +126,8 @@ PARENT_RANGES_VALUE = Rule(
     "ranges of /reserved-memory has a value",
     None,
     "E4",
-    "The binding wants it empty. The kernel tests only that it is there and never translates a "
-    "region's address "
-    "by it, so a value promises what does not happen.",
+    "The binding wants it empty. The kernel tests only that it is there and never translates a region's "
+    "address by it, so a value promises what does not happen.",
     "reserved-memory { #address-cells = <2>; #size-cells = <1>; ranges = <0 0 0 0x10000000 0x10000000>; };",
     "reserved-memory { #address-cells = <2>; #size-cells = <1>; ranges; };",
 )
@@ -142,9 +137,8 @@ MEMORY_UNKNOWN = Rule(
     "the tree does not say where RAM is",
     "early_init_dt_scan_memory",
     "",
-    'No enabled child of the root with device_type = "memory" has a reg of a size above 0: the '
-    "firmware will fill it "
-    "in. Where dynamic regions will lie, and whether they fit, cannot be told before.",
+    'No enabled child of the root with device_type = "memory" has a reg of a size above 0: the firmware '
+    "will fill it in. Where dynamic regions will lie, and whether they fit, cannot be told before.",
     'memory@0 { device_type = "memory"; reg = <0x0 0x0 0x0>; };',
     'memory@0 { device_type = "memory"; reg = <0x0 0x0 0x40000000>; };',
 )
@@ -212,9 +206,8 @@ def nesting(case: Case) -> None:
             case.report(
                 NESTING,
                 path,
-                f"{node.name}: it lies {depth} levels deep, the kernel keeps {KERNEL_DEPTH - 2} below "
-                "the root "
-                "and leaves it out",
+                f"{node.name}: it lies {depth} levels deep, the kernel keeps {KERNEL_DEPTH - 2} below the "
+                "root and leaves it out",
                 "nest less",
             )
         else:
@@ -267,9 +260,8 @@ def parent(case: Case) -> None:
             case.report(
                 rule,
                 node.path,
-                f"/reserved-memory: {name} is {seen} where the root has {wanted}, and the kernel "
-                "ignores the node "
-                f"with its {lost}",
+                f"/reserved-memory: {name} is {seen} where the root has {wanted}, and the kernel ignores "
+                f"the node with its {lost}",
                 f"write {name} = {cells_text(wanted, 1)}",
                 prop=name if value is not None else None,
             )
@@ -278,7 +270,7 @@ def parent(case: Case) -> None:
         case.report(
             PARENT_RANGES,
             node.path,
-            f"/reserved-memory: ranges is missing, and the kernel ignores the node with its "
+            "/reserved-memory: ranges is missing, and the kernel ignores the node with its "
             f"{plural(len(case.regions), 'region')}",
             "add an empty ranges",
         )
@@ -287,8 +279,7 @@ def parent(case: Case) -> None:
             PARENT_RANGES_VALUE,
             node.path,
             f"/reserved-memory: ranges should be empty and has {plural(len(ranges), 'byte')}, which the "
-            "kernel "
-            "never applies",
+            "kernel never applies",
             "write ranges without a value",
             prop="ranges",
         )
@@ -308,9 +299,8 @@ def memory(case: Case) -> None:
     case.report(
         MEMORY_UNKNOWN,
         "/",
-        "/: no memory node gives the size of RAM, so the place of "
-        f"{plural(len(dynamic), 'dynamic region')} ({names}) "
-        "is not known",
+        f"/: no memory node gives the size of RAM, so the place of {plural(len(dynamic), 'dynamic region')} "
+        f"({names}) is not known",
         "check the tree that the firmware hands over, or give the size in the memory node",
     )
 

@@ -45,8 +45,8 @@ def run(command: Sequence[str], data: bytes, directory: str, name: str) -> bytes
             process.kill()
             process.communicate()
             raise ToolError(
-                f"{name}: {tool} was expected to end within {DEADLINE_S:.0f} s and did not; "
-                "look for an include of a pipe or a device."
+                f"{name}: {tool} was expected to end within {DEADLINE_S:.0f} s and did not; look for an "
+                "include of a pipe or a device."
             ) from None
         text = complaint.decode("utf-8", "replace")
         if process.returncode < 0:

@@ -123,8 +123,8 @@ class Node:
         value = self.raw(name)
         if len(value) % 4:
             raise PropertyError(
-                f"{self.path}: {name!r} should be a list of 32-bit cells, "
-                f"its {len(value)} bytes are not a multiple of 4."
+                f"{self.path}: {name!r} should be a list of 32-bit cells, its {len(value)} bytes are not a "
+                "multiple of 4."
             )
         return tuple(int.from_bytes(value[at : at + 4], "big") for at in range(0, len(value), 4))
 
@@ -143,8 +143,8 @@ class Node:
         value = self.raw(name)
         if len(value) != 4 * cells:
             raise PropertyError(
-                f"{self.path}: {name!r} should be {cells} cell{'s'[: cells != 1]} ({4 * cells} bytes), "
-                f"it has {len(value)} bytes."
+                f"{self.path}: {name!r} should be {cells} cell{'s'[: cells != 1]} ({4 * cells} bytes), it "
+                f"has {len(value)} bytes."
             )
         return number(value)
 
@@ -162,8 +162,8 @@ class Node:
             raise PropertyError(f"{self.path}: {name!r} cannot be read with entries of {form} cells.")
         if len(value) % entry:
             raise PropertyError(
-                f"{self.path}: {name!r} should be a list of entries of {form} cells ({entry} bytes), "
-                f"it has {len(value)} bytes."
+                f"{self.path}: {name!r} should be a list of entries of {form} cells ({entry} bytes), it has "
+                f"{len(value)} bytes."
             )
         out = []
         for start in range(0, len(value), entry):
