@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from board.machine import DOORBELL
+from guest import protocol
+from guest.protocol import Op
+
 SECONDS = 240
 
 
@@ -77,6 +81,27 @@ class Run:
             assert self.process.poll() is None, self.process.communicate()
             time.sleep(0.02)
         raise AssertionError("no QEMU was started")
+
+    def in_a_case(self, seconds: float = 60) -> int:
+        """The process number of its QEMU, as soon as the firmware has been told a case.
+
+        Seen in the doorbell page, in the RAM that QEMU has open.
+        """
+        pid = self.qemu(seconds)
+        ram = next(
+            fd for fd in Path(f"/proc/{pid}/fd").iterdir() if str(fd.readlink()).startswith("/memfd:gcma-ram")
+        )
+        deadline = time.monotonic() + seconds
+        with ram.open("rb", buffering=0) as file:
+            while time.monotonic() < deadline:
+                page = os.pread(file.fileno(), protocol.DOORBELL_BYTES, DOORBELL.base)
+                sequence, operation, *_ = protocol.REQUEST.unpack_from(page, protocol.REQUEST_AT)
+                answered, *_ = protocol.REPLY.unpack_from(page, protocol.REPLY_AT)
+                if sequence > 1 and (operation != Op.NEXT or answered == sequence):
+                    return pid
+                assert self.process.poll() is None, self.process.communicate()
+                time.sleep(0.01)
+        raise AssertionError("the firmware was told no case")
 
     def rows(self) -> list[str]:
         """The rows of the table: how each test ended, and its id."""

@@ -18,10 +18,10 @@ Start = Callable[..., Any]
 
 
 def running(start: Start, board: Path, case: str, *more: str | Path) -> Any:
-    """A run that is in the middle of a case that takes 15 s."""
+    """A run that is in the middle of cases that take a while."""
     run = start("test", board, "-k", case, *more)
-    run.pid = run.qemu()
-    time.sleep(1.5)
+    run.pid = run.in_a_case()
+    time.sleep(0.5)
     assert run.process.poll() is None
     return run
 
@@ -31,7 +31,7 @@ def test_qemu_killed_in_a_case(gcma: Start, board: Path) -> None:
     os.kill(run.pid, signal.SIGKILL)
     began = time.monotonic()
     run.wait()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10, "it waited for the case's own deadline"
     assert run.status == 1
     assert run.rows() == ["FAILED selftest.wait"]
     assert "selftest.wait: QEMU ended (killed by SIGKILL)" in run.out
@@ -72,7 +72,7 @@ def test_the_next_case_gets_a_fresh_board(pi3: Path) -> None:
 def test_no_answer(gcma: Start, pi3: Path, case: str, seconds: float, message: str) -> None:
     began = time.monotonic()
     run = gcma("test", pi3, "-k", case).wait()
-    assert seconds < time.monotonic() - began < seconds + 15
+    assert seconds < time.monotonic() - began < 60
     assert run.status == 1
     assert message in run.out
     run.check_nothing_left()
@@ -88,7 +88,7 @@ def test_fault_names_the_registers(gcma: Start, board: Path) -> None:
     run.check_nothing_left()
 
 
-@pytest.mark.parametrize("case", ["selftest.wait", "cache.reuse"])
+@pytest.mark.parametrize("case", ["selftest.wait", "cache or guarantee or ring"])
 def test_ctrl_c(gcma: Start, board: Path, case: str) -> None:
     run = running(gcma, board, case)
     os.kill(run.process.pid, signal.SIGINT)

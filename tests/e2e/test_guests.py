@@ -84,7 +84,7 @@ def test_random_requests_at_full_speed(plan: Plan, flash: Callable[..., None]) -
     )
     with Board(plan) as board:
         verdict = board.run(replace(CASE, deadline=60.0))
-        assert verdict.message in ("survived", "survived") or verdict.message.endswith("were not released")
+        assert verdict.message == "survived" or verdict.message.endswith("were not released")
         assert board.area.available_count == board.area.count
 
 
@@ -113,7 +113,7 @@ def test_words_for_the_readers_terminal(plan: Plan, flash: Callable[..., None]) 
 	RING(&reply, OP_REPORT, 50, OUTCOME_FAILED, ~0ul, 0);"""
     )
     with Board(plan) as board:
-        verdict = board.run(CASE)
+        verdict = board.run(replace(CASE, deadline=20.0))
     assert verdict.message == "\\x1b[2J\\x07<b>&\\xff\\xed\\xa0\\x80 \\u202e up"
     assert verdict.bytes_verified == 2**64 - 1
 
@@ -134,7 +134,7 @@ def test_silence(plan: Plan, flash: Callable[..., None], monkeypatch: pytest.Mon
 
 
 def test_another_protocol(plan: Plan, flash: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("board.board.BOOT_SECONDS", 1.0)
+    monkeypatch.setattr("board.board.BOOT_SECONDS", 5.0)
     flash(
         main="""_Noreturn void firmware_main(uint64_t dtb)
 {
