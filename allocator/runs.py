@@ -119,34 +119,38 @@ def next_run(words: Words, tree: Ints, start: int, want: int) -> int:
     `carry` is the length of the free run that ends where the part already seen ends.
     """
     leaves = len(tree) // 6
-    node = leaves + (start >> 6)
-    if start >= 64 * leaves:
+    if tree[5] < want or start >= 64 * leaves:
         return -1
-    word = words[start >> 6] | ~(FULL << np.uint64(start & 63))
-    seen = (start >> 6) * 64
-    at = _run_in_word(word, want)
-    if at >= 0:
-        return seen + at
-    carry = _free_at_end(word)
-    seen += 64
-    span = 64
-    # Climb; look into each right-hand neighbour until one holds or completes a run.
-    while True:
-        while node & 1:
-            if node == 1:
-                return -1
-            node >>= 1
-            span <<= 1
-        node += 1
-        if carry + tree[3 * node] >= want:
-            return seen - carry
-        if tree[3 * node + 2] >= want:
-            break
-        if tree[3 * node] == span:
-            carry += span
-        else:
-            carry = int(tree[3 * node + 1])
-        seen += span
+    node = 1
+    seen = 0
+    span = 64 * leaves
+    if start > 0:
+        node = leaves + (start >> 6)
+        seen = (start >> 6) << 6
+        span = 64
+        word = words[start >> 6] | ~(FULL << np.uint64(start & 63))
+        at = _run_in_word(word, want)
+        if at >= 0:
+            return seen + at
+        carry = _free_at_end(word)
+        seen += 64
+        # Climb; look into each right-hand neighbour until one holds or completes a run.
+        while True:
+            while node & 1:
+                if node == 1:
+                    return -1
+                node >>= 1
+                span <<= 1
+            node += 1
+            if carry + tree[3 * node] >= want:
+                return seen - carry
+            if tree[3 * node + 2] >= want:
+                break
+            if tree[3 * node] == span:
+                carry += span
+            else:
+                carry = int(tree[3 * node + 1])
+            seen += span
     # Descend to the first run of the node; its parts left of `node` are too short.
     while node < leaves:
         node <<= 1
@@ -235,6 +239,8 @@ def _free_at_end(word: np.uint64) -> int:
 
 @compiled
 def _longest_in_word(word: np.uint64) -> int:
+    if word == ZERO:
+        return 64
     runs = ~word
     length = 0
     while runs != ZERO:
