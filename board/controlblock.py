@@ -61,8 +61,16 @@ class ControlBlock:
         return self.length & 0xFFFF, (self.length >> 16 & 0x3FFF) + 1
 
     def pack(self) -> bytes:
-        """As it lies in memory."""
+        """As it lies in memory.
+
+        :raise ControlBlockError: a field that has no 32 bits
+        """
         words = (self.information, self.source, self.destination, self.length, self.stride, self.next, 0, 0)
+        for name, word in zip(
+            ("information", "source", "destination", "length", "stride"), words, strict=False
+        ):
+            if word not in range(1 << 32):
+                raise ControlBlockError(f"control block: {name} {word:#x}: expected 32 bits")
         return struct.pack("<8I", *words)
 
     def extent(self, address: int, stride: int, moves: bool) -> tuple[int, int]:
@@ -83,8 +91,21 @@ def copy(bus: int, destination: int, source: int, size_bytes: int) -> ControlBlo
 def rectangle(
     bus: int, destination: tuple[int, int], source: tuple[int, int], width_bytes: int, rows: int
 ) -> ControlBlock:
-    """A block, to lie at ``bus``, that copies rows; both sides are (bus address, bytes from row to row)."""
+    """A block, to lie at ``bus``, that copies rows; both sides are (bus address, bytes from row to row).
+
+    :raise ControlBlockError: more than the engine can count
+    """
     (to, to_pitch), (origin, from_pitch) = destination, source
+    if width_bytes not in range(4, 1 << 16) or rows not in range(1, (1 << 14) + 1):
+        raise ControlBlockError(
+            f"rectangle of {rows} rows of {width_bytes} bytes: expected 4 to 65535 bytes, 1 to 16384 rows"
+        )
+    for pitch in (to_pitch, from_pitch):
+        if not -(1 << 15) <= pitch - width_bytes < 1 << 15:
+            raise ControlBlockError(
+                f"rectangle of {width_bytes} bytes a row, {pitch} from row to row: "
+                "expected at most 32767 between"
+            )
     stride = (to_pitch - width_bytes & 0xFFFF) << 16 | (from_pitch - width_bytes & 0xFFFF)
     information = _WAIT_RESP | _TDMODE | _DEST_INC | _SRC_INC
     return ControlBlock(bus, information, origin, to, (rows - 1) << 16 | width_bytes, stride, 0)

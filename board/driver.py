@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from allocator import Buffer
 from board import screen
 from board.board import Board
-from board.controlblock import BLOCK_BYTES, ControlBlock, rectangle
+from board.camera import frame_objection
+from board.controlblock import BLOCK_BYTES, CHANNELS, ControlBlock, rectangle
 from board.error import RequestError
 from guest.pattern import frame_lines, line_bytes
 from guest.protocol import Directive, Format
@@ -77,6 +78,9 @@ class CameraDriver:
         """
         line = line_bytes(form, width)
         stride = -(-line // 32) * 32 if stride is None else stride
+        problem = frame_objection(form, width, height, stride)
+        if problem:
+            raise RequestError(f"capture: {problem}")
         self._number += 1
         buffer = self._board.allocate("camera", stride * height)
         try:
@@ -120,6 +124,8 @@ class DmaDriver:
         :raise RequestError: a block that must not run, or the engine reports an error
         :raise LostBoardError: the board was lost
         """
+        if channel not in range(CHANNELS):
+            raise RequestError(f"dma: channel {channel}: expected 0 to {CHANNELS - 1}")
         table = self._board.allocate("dma", BLOCK_BYTES * len(blocks))
         try:
             at = [table.bus_address + BLOCK_BYTES * i for i in range(len(blocks))]

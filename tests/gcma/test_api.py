@@ -30,6 +30,12 @@ def test_each_name_is_there_and_says_what_it_is(name: str) -> None:
         assert value.__name__ == name
 
 
+def test_no_module_hides_a_name() -> None:
+    """Importing a submodule binds its name in the package, over what stood there."""
+    modules = {path.stem for path in Path(gcma.__file__).parent.glob("*.py")}
+    assert not modules & set(gcma.__all__)
+
+
 def test_types_and_lazy_imports_name_the_same_things() -> None:
     """What a type checker sees is what one gets."""
     source = ast.parse(Path(gcma.__file__).read_text())

@@ -7,7 +7,7 @@ import pytest
 
 from allocator import CmaAllocError, ContiguousArea
 from board import Board, CameraDriver, DisplayDriver, DmaDriver, Plan, RequestError, State, Verdict
-from board.controlblock import copy
+from board.controlblock import ControlBlockError, copy, rectangle
 from guest.protocol import Format
 
 pytestmark = [pytest.mark.qemu, pytest.mark.gcma_board("rpi-4-b", "rpi-3-b")]
@@ -105,12 +105,29 @@ def test_dma_is_checked_before_it_starts(gcma_board: Board, gcma_dma: DmaDriver)
     buffer = gcma_board.allocate("codec", MIB)
     with pytest.raises(RequestError, match=r"a length of 7 bytes; expected a multiple of 4 above 0$"):
         gcma_dma.run(0, [copy(0, buffer.bus_address, buffer.bus_address, 7)])
-    with pytest.raises(RequestError, match=r"DMA channel 15: expected 0 to 14$"):
-        gcma_dma.run(15, [copy(0, buffer.bus_address, buffer.bus_address, 8)])
+    for channel in (-1, 15):
+        with pytest.raises(RequestError, match=rf"^dma: channel {channel}: expected 0 to 14$"):
+            gcma_dma.run(channel, [copy(0, buffer.bus_address, buffer.bus_address, 8)])
+    with pytest.raises(ControlBlockError, match=r"^control block: source 0x100000000: expected 32 bits$"):
+        gcma_dma.run(0, [copy(0, buffer.bus_address, 1 << 32, 8)])
     beyond = buffer.bus_address + buffer.count * 4096 + 4096
     with pytest.raises(RequestError, match=r"lies in the pool at .*, but in no allocated buffer$"):
         gcma_dma.run(0, [copy(0, beyond, buffer.bus_address, 8)])
     assert gcma_board.state is State.IDLE
+
+
+@pytest.mark.parametrize(
+    ("pitch", "width", "rows", "message"),
+    [
+        (64, 0, 1, "rectangle of 1 rows of 0 bytes: expected 4 to 65535 bytes, 1 to 16384 rows"),
+        (64, 64, 16385, "rectangle of 16385 rows of 64 bytes: expected 4 to 65535 bytes, 1 to 16384 rows"),
+        (40000, 64, 2, "rectangle of 64 bytes a row, 40000 from row to row: expected at most 32767 between"),
+    ],
+)
+def test_a_rectangle_that_the_engine_cannot_count(pitch: int, width: int, rows: int, message: str) -> None:
+    with pytest.raises(ControlBlockError) as caught:
+        rectangle(0, (0, 64), (0, pitch), width, rows)
+    assert str(caught.value) == message
 
 
 def test_memory_outside_any_buffer(gcma_board: Board, gcma_plan: Plan) -> None:
@@ -129,11 +146,14 @@ def test_a_device_that_the_board_has_not(gcma_board: Board, gcma_plan: Plan) -> 
 
 
 def test_what_does_not_fit(gcma_board: Board, gcma_camera: CameraDriver, gcma_area: ContiguousArea) -> None:
-    failures = gcma_board.tally.allocation_failures
-    with pytest.raises(CmaAllocError):
-        gcma_camera.capture(20_000, 20_000)
-    assert gcma_board.tally.allocation_failures == failures + 1
+    with pytest.raises(CmaAllocError, match=r"alloc failed, req-size: \d+ pages, ret: -16$"):
+        gcma_board.allocate("camera", gcma_area.count * 4096 + 1)
+    assert gcma_board.tally.allocation_failures == 1
     assert gcma_area.available_count == gcma_area.count
+    with pytest.raises(
+        RequestError, match=r"^capture: a frame of 20000 x 20000: expected 1 to 8192 pixels a s"
+    ):
+        gcma_camera.capture(20_000, 20_000)
 
 
 def test_a_frame_that_the_camera_refuses_leaves_nothing(
