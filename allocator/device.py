@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from allocator.error import ReachError
+from allocator.limits import NO_LIMITS, Limits
 from dts import Range, Reach
 
 __all__ = ["Buffer", "Device"]
@@ -38,11 +39,13 @@ class Device:
     path      of its node
     reach     windows of its DMA, as the kernel finds them
     region    path of the region that its `memory-region` names first, None without one
+    limits    what else its hardware asks of buffers
     """
 
     path: str
     reach: Reach
     region: str | None
+    limits: Limits = NO_LIMITS
 
     def check_reach(self, cpu_address: int, size: int) -> int:
         """The bus address of the `size` bytes at `cpu_address`.

@@ -10,14 +10,18 @@ from allocator.cma import CmaArea
 from allocator.device import Buffer, Device
 from allocator.error import AreaError, ReachError
 from allocator.guaranteed import GuaranteedArea
+from allocator.limits import limits_of
 from allocator.memory import PAGE_SHIFT, PAGE_SIZE, PhysicalMemory
 from allocator.revision import SAFE, Revision
-from dts import Kind, Region, Tree, Verdict, reach
+from dts import Kind, Range, Region, Tree, Verdict, reach
 
 __all__ = ["Model", "from_tree"]
 
 CMA_ALIGNMENT: Final = 8
 """CONFIG_CMA_ALIGNMENT: buffers are aligned to their size, up to 2^8 pages."""
+
+REJECTED_MOST: Final = 64
+"""Buffers that are tried until one satisfies a device's extra limits."""
 
 
 class Model:
@@ -53,7 +57,9 @@ class Model:
         if device is None:
             consumer = self.verdict.consumers.get(path)
             region = consumer.regions[0] if consumer and consumer.regions else None
-            device = self._devices[path] = Device(path, reach(self.tree, self.tree.node(path)), region)
+            node = self.tree.node(path)
+            device = Device(path, reach(self.tree, node), region, limits_of(self.tree, node))
+            self._devices[path] = device
         return device
 
     def area_of(self, path: str) -> ContiguousArea | None:
@@ -101,7 +107,8 @@ class Model:
                 f"{path}: a request of one page bypasses the default area: any page of RAM will do"
             )
         count = -(-size_bytes // PAGE_SIZE)
-        pfn = area.cma_alloc(count, min((count - 1).bit_length(), CMA_ALIGNMENT))
+        order = max(min((count - 1).bit_length(), CMA_ALIGNMENT), device.limits.order)
+        pfn = self._alloc_within(device, area, count, order)
         cpu_address = pfn << PAGE_SHIFT
         try:
             bus_address = device.check_reach(cpu_address, size_bytes)
@@ -128,6 +135,27 @@ class Model:
         if self.cleancache is not None:
             files |= {f"cleancache/{name}": value for name, value in self.cleancache.sysfs().items()}
         return {f"/sys/kernel/mm/{name}": value for name, value in files.items()}
+
+    def _alloc_within(self, device: Device, area: ContiguousArea, count: int, order: int) -> int:
+        """Pages that satisfy the device's extra limits: those that do not are held until some do, as
+        drivers do it.
+        """
+        rejected: list[int] = []
+        try:
+            while True:
+                pfn = area.cma_alloc(count, order)
+                complaint = device.limits.complaint(Range(pfn << PAGE_SHIFT, count << PAGE_SHIFT))
+                if complaint is None:
+                    return pfn
+                rejected.append(pfn)
+                if len(rejected) == REJECTED_MOST:
+                    raise AreaError(
+                        f"{device.path}: each of {REJECTED_MOST} buffers of {count} pages will not do, "
+                        f"the last one {complaint}: make the area larger or the buffer smaller"
+                    )
+        finally:
+            for each in rejected:
+                area.cma_release(each, count)
 
     def _area(self, region: Region, revision: Revision) -> ContiguousArea:
         place = region.range
