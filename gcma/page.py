@@ -27,9 +27,9 @@ p { margin: .5rem 0; max-width: 48rem; } .dim, caption, figcaption { color: var(
 .skip { color: var(--skip); }
 .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid var(--line); }
-th { color: var(--dim); font-weight: 600; } td.number { text-align: right; white-space: nowrap;
+th { color: var(--dim); font-weight: 600; } td.number, th.number { text-align: right; white-space: nowrap;
   font-variant-numeric: tabular-nums; } td.key { white-space: nowrap; }
-td:last-child { min-width: 18rem; }
+td:last-child:not(.number) { min-width: 18rem; }
 pre { background: var(--soft); padding: .75rem; overflow-x: auto; font-size: .8rem; line-height: 1.4; }
 figure { margin: 1rem 0; } figcaption { font-size: .9rem; margin-top: .4rem; }
 img { max-width: 100%; height: auto; } svg { max-width: 100%; height: auto; color: var(--fg); }
@@ -78,8 +78,15 @@ class Page:
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[Cell | str]]) -> None:
         """A table; what does not fit the screen scrolls inside."""
-        head = "".join(f"<th>{_text(header)}</th>" for header in headers)
-        body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+        body_rows = list(rows)
+        styles = [cell.style if isinstance(cell, Cell) else "" for cell in (body_rows or [headers])[0]]
+        head = "".join(
+            f'<th class="{_text(style)}">{_text(header)}</th>'
+            if style == "number"
+            else f"<th>{_text(header)}</th>"
+            for header, style in zip(headers, styles, strict=True)
+        )
+        body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in body_rows)
         self._parts.append(
             f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
         )

@@ -62,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of a generated workload")
     parser.add_argument("--json", metavar="FILE", help="write results as JSON; - prints them alone on stdout")
+    parser.add_argument("--report", metavar="DIR", help="write a page to look at, DIR/index.html")
     parser.add_argument("--convert", metavar="FILE", help="write the events as a gcma trace and stop")
 
 
@@ -101,6 +102,10 @@ def run(options: argparse.Namespace) -> int:
             Path(options.json).write_text(text + "\n")
     if options.json != "-":
         _print(options.trace, machine, summaries, skipped)
+    if options.report:
+        from gcma.replayreport import write_page
+
+        write_page(options.trace, machine, summaries, ROWS, Path(options.report))
     return int(any(summary.allocator == "gcma" and summary.failed for summary in summaries))
 
 
