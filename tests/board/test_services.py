@@ -366,7 +366,7 @@ REQUESTS = st.tuples(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(requests=st.lists(REQUESTS, max_size=40), garbage=st.binary(min_size=32, max_size=64))
 def test_no_request_ends_the_host_or_loses_a_page(
     hosts: Hosts, small: str, requests: list[tuple[int, list[int], str]], garbage: bytes
@@ -384,7 +384,7 @@ def test_no_request_ends_the_host_or_loses_a_page(
     assert one.area.available_count == one.area.count
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_what_the_host_writes_never_lies_in_foreign_memory(
     hosts: Hosts, small: str, data: st.DataObject

@@ -94,7 +94,7 @@ def test_a_failure_without_evidence_still_says_why(results: Make, outcomes: Make
     assert suites.findtext(".//failure") == "why"
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(message=st.text(), evidence=st.text(), result=st.sampled_from(Result))
 def test_any_text_gives_files_that_parse(
     results: Make, outcomes: Make, message: str, evidence: str, result: Result

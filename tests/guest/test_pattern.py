@@ -47,7 +47,7 @@ def firmware(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     return library
 
 
-quick = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+any_frame = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @given(seed=WORDS)
@@ -60,7 +60,7 @@ def test_page_seed_agrees(firmware: ctypes.CDLL, inode: int, index: int) -> None
     assert pattern.page_seed(inode, index) == firmware.page_seed(inode, index)
 
 
-@quick
+@any_frame
 @given(seed=WORDS, count=st.integers(0, 2000))
 def test_buffers_agree_byte_for_byte(firmware: ctypes.CDLL, seed: int, count: int) -> None:
     there = np.zeros(count, np.uint64)
@@ -91,7 +91,7 @@ def framed(form: Format, width: int, height: int, padding: int, number: int) -> 
     return memory, Frame(form, width, height, stride, number)
 
 
-@quick
+@any_frame
 @given(FRAMES)
 def test_frames_agree_byte_for_byte(firmware: ctypes.CDLL, about: tuple[Format, int, int, int, int]) -> None:
     memory, frame = framed(*about)
@@ -99,7 +99,7 @@ def test_frames_agree_byte_for_byte(firmware: ctypes.CDLL, about: tuple[Format, 
     assert firmware.frame_differing(memory.ctypes.data, ctypes.byref(frame)) == 0
 
 
-@quick
+@any_frame
 @given(FRAMES, st.data())
 def test_one_wrong_byte_of_a_frame_is_seen(
     firmware: ctypes.CDLL, about: tuple[Format, int, int, int, int], data: st.DataObject
@@ -111,7 +111,7 @@ def test_one_wrong_byte_of_a_frame_is_seen(
     assert firmware.frame_differing(memory.ctypes.data, ctypes.byref(frame)) in (1, 8)
 
 
-@quick
+@any_frame
 @given(FRAMES)
 def test_padding_does_not_count(firmware: ctypes.CDLL, about: tuple[Format, int, int, int, int]) -> None:
     memory, frame = framed(*about)
