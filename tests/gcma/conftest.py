@@ -22,10 +22,11 @@ def outcomes() -> Callable[..., TestResult]:
 @pytest.fixture
 def results(boards: Path) -> Callable[..., RunResults]:
     """Makes the results of a run of these tests."""
+    plan = load_plan(boards / "rpi-3-b.dts")
 
     def make(*tests: TestResult, serial: str = "") -> RunResults:
         return RunResults(
-            plan=load_plan(boards / "rpi-3-b.dts"),
+            plan=plan,
             qemu="10.0",
             seconds=1.5,
             tests=tests,
