@@ -98,15 +98,15 @@ COSTS_2015: Final = CostTable(
     take_ns=1_000,
     drop_ns=0,
     claim_ns=270,
-    migrate_ns=25_000,
+    migrate_ns=40_000,
     busy_ns=430,
     disk_ns=100_000,
 )
 """Guaranteed CMA: 12 us and 1 us a page, CMA at best 0.27 us a page: the minima of the table in the cover
-letter of RFC v2, "introduce gcma", linux-mm, February 2015 (ARMv7, SD card). Fitted, not measured there: 25
-us for a migrated page (its average for 16384 pages, with about half of them migrated), 0.43 us a page for a
-range given up (Linux 7.3 on an emulated board, 64 MiB requests over pinned pages), 100 us to read a page
-from an SD card.
+letter of RFC v2, "introduce gcma", linux-mm, February 2015 (ARMv7, SD card). Fitted: 40 us for a migrated
+page, that table's average a page for CMA requests of 16384 pages; 0.43 us a page for a range given up
+(Linux 7.3 on an emulated board, 64 MiB requests over pinned pages). Assumed: 100 us to read a page from an
+SD card.
 """
 
 
