@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted(ROOT.glob("docs/**/*.md"))
+DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 SECONDS = 300
 FENCE = re.compile(
     r"(?:^<!-- (?P<note>.*?) -->\n\n?)?^```(?P<kind>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -120,7 +120,7 @@ def test_document(document: Path, page: Page, tmp_path: Path) -> None:
     run = subprocess.run(
         ["bash", "--norc"],
         input=script(page),
-        cwd=tmp_path,
+        cwd=ROOT if document.parent == ROOT else tmp_path,
         env=environment,
         capture_output=True,
         text=True,
