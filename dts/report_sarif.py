@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
@@ -59,7 +60,9 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 def _result(path: str, item: Located) -> dict[str, Any]:
     finding, place = item.finding, item.place
-    physical: dict[str, Any] = {"artifactLocation": {"uri": quote(path if place is None else place.file)}}
+    physical: dict[str, Any] = {
+        "artifactLocation": {"uri": quote(os.fsencode(path if place is None else place.file))}
+    }
     if place is not None:
         physical["region"] = {
             "startLine": place.line,

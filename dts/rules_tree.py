@@ -143,6 +143,17 @@ MEMORY_UNKNOWN = Rule(
     'memory@0 { device_type = "memory"; reg = <0x0 0x0 0x40000000>; };',
 )
 
+MEMORY_TYPE = Rule(
+    "memory-type",
+    Severity.WARNING,
+    "a memory node that the kernel does not take for one",
+    "early_init_dt_scan_memory",
+    "",
+    'The kernel finds RAM by device_type = "memory" of a child of the root, not by the name of the node.',
+    "memory@0 { reg = <0x0 0x0 0x40000000>; };",
+    'memory@0 { device_type = "memory"; reg = <0x0 0x0 0x40000000>; };',
+)
+
 RULES = (
     BLOB_MISALIGNED,
     DUPLICATE_NODE,
@@ -156,6 +167,7 @@ RULES = (
     PARENT_RANGES,
     PARENT_RANGES_VALUE,
     MEMORY_UNKNOWN,
+    MEMORY_TYPE,
 )
 
 
@@ -287,6 +299,16 @@ def parent(case: Case) -> None:
 
 def memory(case: Case) -> None:
     """RAM that is not declared leaves the place of dynamic regions open."""
+    for child in case.tree.root.children:
+        kind = child.properties.get("device_type", b"").partition(b"\0")[0]
+        if child.base_name == "memory" and "reg" in child.properties and kind != b"memory":
+            case.report(
+                MEMORY_TYPE,
+                f"/{child.name}",
+                f'{child.name}: device_type should be "memory", without which the kernel does not take it '
+                "for RAM",
+                'write device_type = "memory"',
+            )
     dynamic = [
         region
         for _, region in case.live_regions()

@@ -8,7 +8,7 @@ from dts.error import SourceError, ToolError
 
 DEADLINE_S = 20.0
 MEMORY_BYTES = 512 << 20
-OUTPUT_BYTES = 256 << 20
+OUTPUT_BYTES = 128 << 20
 _PACKAGES = {"dtc": "device-tree-compiler", "fdtoverlay": "device-tree-compiler", "cpp": "cpp"}
 
 

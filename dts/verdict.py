@@ -11,7 +11,7 @@ from dts.consumer import Consumer, consumers
 from dts.finding import Finding, Severity
 from dts.range import Range
 from dts.reach import Buses
-from dts.region import Region
+from dts.region import Cause, Region, State
 from dts.reserved import declared_memory, region_nodes, scan
 from dts.rule import Case
 from dts.rules import CHECKS
@@ -102,8 +102,18 @@ def in_document_order(tree: Tree, findings: Iterable[Finding]) -> list[Finding]:
 
 
 def overlapping(regions: Iterable[Region]) -> list[tuple[Region, Region]]:
-    """All pairs of enabled regions that share memory, not only neighbours as the kernel compares."""
-    placed = [(region.range, region) for region in regions if region.available and region.range is not None]
+    """All pairs of regions that share memory, not only neighbours as the kernel compares.
+
+    Regions that the kernel never reserves have no part in it; one that it frees again has, for what it frees
+    is the other's memory, too.
+    """
+    placed = [
+        (region.range, region)
+        for region in regions
+        if region.range is not None
+        and region.state not in (State.DISABLED, State.IGNORED)
+        and region.cause is not Cause.CMDLINE
+    ]
     placed = sorted(((place, region) for place, region in placed if place.size), key=lambda item: item[0])
     out: list[tuple[Region, Region]] = []
     open_regions: list[tuple[Range, Region]] = []

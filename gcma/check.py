@@ -1,6 +1,7 @@
 """``gcma check``: what Linux makes of the reserved memory of a devicetree."""
 
 import argparse
+import io
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -84,6 +85,8 @@ def run(options: argparse.Namespace) -> int:
         return against.run(options)
     from dts.report import Tally
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name may hold letters that the output has no code for
+        sys.stdout.reconfigure(errors="backslashreplace")
     assumed = assumptions(options)
     tally = Tally()
     kept: list[Report] = []

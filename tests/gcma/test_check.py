@@ -335,6 +335,18 @@ def _printable(tree: dts.Tree) -> dts.Tree:
     return tree
 
 
+def test_file_names_of_any_bytes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = os.fsdecode(b"caf\xe9 \xff.dts")
+    (here / name).write_text(BEYOND)
+    for kind in ("text", "json", "sarif", "github"):
+        assert check("--format", kind, name) == 1
+        capsys.readouterr()[0].encode()
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "gcma", "check", name]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 def test_damaged_boards_never_raise(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     board = compile_source(BEYOND.encode(), "beyond.dts")
     rnd = random.Random(3)
