@@ -114,7 +114,8 @@ class Board:
 
         :raise MachineError: QEMU is missing or too old
         :raise guest.GuestError: the firmware cannot be built
-        :raise LaunchError: QEMU ended, or the firmware did not speak
+        :raise LaunchError: QEMU ended by itself, or the firmware did not speak
+        :raise DiedError: somebody killed QEMU
         :raise ProtocolError: the firmware read another pool out of the tree than the host
         """
         if self.state is not State.OFF:
@@ -128,7 +129,10 @@ class Board:
             self._connect()
             self._serve(lambda: self._services.hello is not None, BOOT_SECONDS, "boot")
         except LostBoardError as error:
+            killed = isinstance(error, DiedError) and self._qemu.killed
             self.close()
+            if killed:
+                raise
             raise LaunchError(
                 f"the board did not come up: {error}",
                 command=error.command,

@@ -136,6 +136,11 @@ class Qemu:
             return None
         return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
+    @property
+    def killed(self) -> bool:
+        """Whether a signal ended QEMU."""
+        return self._process is not None and (self._process.poll() or 0) < 0
+
     def stderr(self) -> str:
         """The end of what QEMU wrote on its standard error."""
         size = os.fstat(self._stderr.fileno()).st_size

@@ -44,6 +44,17 @@ def test_qemu_killed_in_a_case(gcma: Start, board: Path) -> None:
     run.check_nothing_left()
 
 
+def test_qemu_killed_while_it_boots(gcma: Start, pi3: Path) -> None:
+    """Not a board that cannot boot: its case fails, the next gets another."""
+    run = gcma("test", pi3, "-k", "boot or cache.roundtrip or dma.channels")
+    os.kill(run.qemu(), signal.SIGKILL)
+    run.wait()
+    assert run.status == 1, run.err
+    assert run.rows() == ["FAILED boot.devicetree", "ok dma.channels", "ok cache.roundtrip"]
+    assert "QEMU ended (killed by SIGKILL)" in run.out
+    run.check_nothing_left()
+
+
 def test_the_next_case_gets_a_fresh_board(pi3: Path) -> None:
     tests = {test.id: test for test in ALL_TESTS}
     chosen = [tests[name] for name in ("boot.devicetree", "selftest.wait", "cache.roundtrip", "dma.channels")]
