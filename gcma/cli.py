@@ -7,7 +7,7 @@ command is named, so that ``gcma --help`` starts fast.
 
 import argparse
 import contextlib
-import importlib.util
+import importlib
 import io
 import os
 import signal
@@ -77,7 +77,7 @@ def _run(words: list[str]) -> int:
 
 def full_parser() -> argparse.ArgumentParser:
     """The parser with the options of all commands, for what is generated from it; imports them all."""
-    return _parser([name for name in COMMANDS if importlib.util.find_spec(f"gcma.{name}")])
+    return _parser(list(COMMANDS))
 
 
 def _parser(commands: Sequence[str | None]) -> argparse.ArgumentParser:

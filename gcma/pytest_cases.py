@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from board import ALL_TESTS, Result, Test, TestResult, TestRun, load_plan
-from gcma.pytest_evidence import KNOWN_ERRORS, CaseFailedError, report_folder, screen_file
+from gcma.pytest_evidence import KNOWN_ERRORS, CaseFailedError, report_folder, revision_of, screen_file
 from guest.protocol import Case
 
 
@@ -28,7 +28,7 @@ class BoardFile(pytest.File):
 
     def setup(self) -> None:
         """Nothing is booted before a test needs it."""
-        self._run = TestRun(self.plan)
+        self._run = TestRun(self.plan, revision=revision_of(self.config))
         self._failure: BaseException | None = None
 
     def teardown(self) -> None:
@@ -64,7 +64,7 @@ class CaseItem(pytest.Item):
         parent = self.parent
         assert isinstance(parent, BoardFile)
         result = parent.result(self._test)
-        self.user_properties.append(("bytes_verified", result.bytes_verified))
+        self.user_properties += [("bytes_verified", result.bytes_verified), ("message", result.message)]
         if result.result is Result.SKIPPED:
             pytest.skip(result.message)
         if result.result is Result.FAILED:

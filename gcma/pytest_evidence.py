@@ -12,7 +12,7 @@ from types import TracebackType
 
 import pytest
 
-from allocator import AllocatorError
+from allocator import AllocatorError, Revision, revision
 from board import Board, BoardError, EvidenceError, Plan, State, Verdict, load_plan
 from board.testrun import missing
 from dts import DtsError
@@ -65,7 +65,7 @@ def plan_of(path: Path) -> Plan:
 def powered(plan: Plan, config: pytest.Config) -> Iterator[Board]:
     """A booted board, off again in any ending."""
     boards = watch(config).boards
-    board = Board(plan)
+    board = Board(plan, revision=revision_of(config))
     _start(board)
     boards.append(board)
     try:
@@ -82,6 +82,14 @@ def _start(board: Board) -> None:
     except KNOWN_ERRORS as error:
         known = error.evidence() if isinstance(error, EvidenceError) else str(error)
     pytest.fail(f"gcma: {known}", pytrace=False)
+
+
+def revision_of(config: pytest.Config) -> Revision:
+    """The revision that --gcma-revision names."""
+    try:
+        return revision(config.getoption("gcma_revision"))
+    except AllocatorError as error:
+        raise pytest.UsageError(f"--gcma-revision: {error}") from None
 
 
 def run_case(board: Board, case_id: str) -> Verdict:

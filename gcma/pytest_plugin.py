@@ -46,6 +46,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how long a board lives: a fresh one for each test, or shared (default: %(default)s)",
     )
     group.addoption(
+        "--gcma-revision",
+        default="safe",
+        metavar="NAME",
+        help="semantics of the guaranteed area: rfc, v1, v2 or safe (default: %(default)s)",
+    )
+    group.addoption(
         "--gcma-report",
         metavar="DIR",
         help="where the screen of a failed test is saved (default: in pytest's cache folder)",

@@ -14,10 +14,18 @@ from xml.etree import ElementTree
 import pytest
 
 from gcma.catalogue import boards
+from guest.build import cache_folder
 
 pytest_plugins = ["pytester"]
 
 TOOLS = ("dtc", "cpp")
+CACHE = cache_folder().parent
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was built before is used: pytester gives a test a home of its own, and it would be built again."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(CACHE))
 
 
 @pytest.fixture
@@ -272,6 +280,28 @@ def test_scope(pytester: pytest.Pytester, tree: Path, scope: str, boards_booted:
     pytester.makepyfile(test_a=test.format("a") + test.format("b"), test_c=test.format("c"))
     run(pytester, "--gcma-board=my.dts", f"--gcma-scope={scope}").assert_outcomes(passed=3)
     assert len(set(Path("pids").read_text().split())) == boards_booted
+
+
+@pytest.mark.qemu
+def test_revision(pytester: pytest.Pytester, tree: Path) -> None:
+    pytester.makepyfile(
+        """
+        def test_name(gcma_area):
+            assert gcma_area.cleancache.revision.name == "v2"
+        """
+    )
+    result = run(pytester, "--gcma-board=my.dts", "--gcma-revision=v2", "-k", "test_name or hazard")
+    result.assert_outcomes(passed=1)
+    in_guest = run(pytester, "my.dts", "--gcma-revision=v2", "-k", "hazard.truncate", "--junit-xml=junit.xml")
+    in_guest.assert_outcomes(passed=1)
+    message = ElementTree.parse("junit.xml").find(".//property[@name='message']")
+    assert message is not None
+    assert message.get("value") == (
+        "as expected of this revision: 64 of 64 old pages came back after a truncate"
+    )
+    unknown = run(pytester, "--gcma-board=my.dts", "--gcma-revision=v9")
+    unknown.assert_outcomes(errors=1)
+    unknown.stdout.fnmatch_lines(["*--gcma-revision: *v9*"])
 
 
 @pytest.mark.qemu
