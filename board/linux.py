@@ -19,7 +19,7 @@ from dts import Range
 from dts.range import without
 from guest.linux_build import init_program
 
-LOG_BYTES: Final = 8 << 20
+LOG_BYTES: Final = 32 << 20
 _RECENT_BYTES: Final = 64
 _STEP_SECONDS: Final = 0.01
 _QUIET_SECONDS: Final = 0.2
@@ -55,11 +55,17 @@ class LinuxPlan:
     memory: tuple[Range, ...]
     command: str
 
-    @property
-    def options(self) -> tuple[str, ...]:
-        """QEMU's options besides those of every board."""
+    def options(self, *, repeatable: bool = False) -> tuple[str, ...]:
+        """QEMU's options besides those of every board.
+
+        :param repeatable: the guest's clock counts its instructions, 2 ns each
+        """
         # one thread: the secondary cores' wait loops would take the processor from the first
-        return ("-no-reboot", "-accel", "tcg,thread=single", "-append", self.command)
+        clock: tuple[str, ...] = ("-accel", "tcg,thread=single")
+        if repeatable:
+            # one processor: others that wait for work would use up the guest's time
+            clock = ("-icount", "shift=1,sleep=off", "-global", "bcm2838.enabled-cpus=1")
+        return ("-no-reboot", *clock, "-append", self.command)
 
     def verdict(self) -> dts.Verdict:
         """What :func:`dts.examine` expects of this boot."""
@@ -135,14 +141,21 @@ class LinuxBoard:
 
     :param initrd: its initramfs
     :param listener: gets all that comes over the serial line, as it comes
+    :param repeatable: two runs do the same at the same time of the guest
 
     :ivar ended: whether Linux has said its last word
     """
 
     def __init__(
-        self, plan: LinuxPlan, initrd: bytes, listener: Callable[[bytes], None] | None = None
+        self,
+        plan: LinuxPlan,
+        initrd: bytes,
+        listener: Callable[[bytes], None] | None = None,
+        *,
+        repeatable: bool = False,
     ) -> None:
         self.plan = plan
+        self._options = plan.options(repeatable=repeatable)
         self.ended = False
         self._panicked = False
         self._initrd = initrd
@@ -154,7 +167,7 @@ class LinuxBoard:
         plan = self.plan
         require_qemu(plan.machine)
         self._qemu = Qemu(
-            plan.machine, plan.kernel.path, plan.blob, initrd=self._initrd, options=plan.options
+            plan.machine, plan.kernel.path, plan.blob, initrd=self._initrd, options=self._options
         )
         self.console = Console(self._qemu.serial)
         self.console.listener = self._keep

@@ -8,6 +8,7 @@
  *   unmap SLOT               give them back, and those in pipes
  *   pin SLOT PAGES           lend some of them to pipes: nobody can move them then
  *   file MIB                 a file in tmpfs: page cache that can be moved, but not dropped
+ *   sleep MS                 let the kernel finish what it does in the background
  *   trace 0|1                the kernel's events of CMA and the page cache
  *   show PATH                a file, for the host
  */
@@ -36,9 +37,26 @@ static size_t length(const char *text)
 	return n;
 }
 
+/* What is said is kept to the end: printing would keep the processors busy during the calls. */
+static char said[1 << 20];
+static size_t said_size;
+
+static void flush(void)
+{
+	for (size_t at = 0; at < said_size;) {
+		long n = SYS3(SYS_WRITE, 1, said + at, said_size - at);
+
+		if (n <= 0)
+			break;
+		at += (size_t)n;
+	}
+	said_size = 0;
+}
+
 static void say(const char *text)
 {
-	SYS3(SYS_WRITE, 1, text, length(text));
+	while (*text && said_size < sizeof said)
+		said[said_size++] = *text++;
 }
 
 static void say_number(uint64_t number)
@@ -89,8 +107,12 @@ static void show(const char *path)
 	say("@@ file ");
 	say(path);
 	say("\n");
-	while ((n = SYS3(SYS_READ, file, buffer, sizeof buffer)) > 0)
-		SYS3(SYS_WRITE, 1, buffer, n);
+	while ((n = SYS3(SYS_READ, file, buffer, sizeof buffer)) > 0) {
+		if (said_size + (size_t)n > sizeof said)
+			flush();
+		for (long i = 0; i < n; i++)
+			said[said_size++] = buffer[i];
+	}
 	SYS1(SYS_CLOSE, file);
 	say("@@ end\n");
 }
@@ -204,6 +226,11 @@ static void step(long device, char **words)
 		pin(slot % 16, number(words[2]));
 	} else if (same(words[0], "file")) {
 		fill_file(number(words[1]));
+	} else if (same(words[0], "sleep")) {
+		struct { long seconds, nanoseconds; } time = { (long)(number(words[1]) / 1000), 0 };
+
+		time.nanoseconds = (long)(number(words[1]) % 1000) * 1000000;
+		SYS2(SYS_NANOSLEEP, &time, 0);
 	} else if (same(words[0], "trace")) {
 		trace(number(words[1]));
 	} else if (same(words[0], "show")) {
@@ -244,6 +271,7 @@ void start(void)
 		if (*words[0])
 			step(device, words);
 	}
+	flush();
 	SYS1(SYS_EXIT, 0);
 }
 

@@ -111,33 +111,35 @@ static void mount(const char *type, const char *folder)
 	SYS5(SYS_MOUNT, type, folder, type, 0, 0);
 }
 
-/* Runs a program and waits for it. */
-static void run(char *const *words)
+/* Runs a program and waits for it; how it ended, as wait() tells it. */
+static int run(char *const *words, bool terminal)
 {
+	int status;
 	long child = SYS5(SYS_CLONE, SIGCHLD, 0, 0, 0, 0);
 
 	if (child == 0) {
-		long tty = open_file("/dev/ttyAMA0", O_RDWR);
-
-		SYS1(SYS_SETSID, 0);
-		if (tty >= 0)
-			SYS3(SYS_IOCTL, tty, TIOCSCTTY, 1); /* Ctrl-C needs a controlling terminal */
+		if (terminal) { /* Ctrl-C needs it; its owner's end throws away what is not yet printed */
+			SYS1(SYS_SETSID, 0);
+			SYS3(SYS_IOCTL, open_file("/dev/ttyAMA0", O_RDWR), TIOCSCTTY, 1);
+		}
 		SYS3(SYS_EXECVE, words[0], words, environment);
 		say("init: no such program\n");
 		SYS1(SYS_EXIT, 127);
 	}
 	/* orphans come to us as well */
-	while (SYS4(SYS_WAIT4, -1, 0, 0, 0) != child)
+	while (SYS4(SYS_WAIT4, -1, &status, 0, 0) != child)
 		;
+	return status;
 }
 
 static void bench(void)
 {
 	char *words[] = { "/bench", NULL };
 
-	mount("tmpfs", "/tmp");
+	SYS5(SYS_MOUNT, "tmpfs", "/tmp", "tmpfs", 0, "size=90%");
 	mount("tracefs", "/sys/kernel/tracing");
-	run(words);
+	if (run(words, false))
+		say("@@ failed: /bench did not end well\n");
 }
 
 static void shell(void)
@@ -147,9 +149,9 @@ static void shell(void)
 
 	mount("debugfs", "/sys/kernel/debug");
 	mount("tracefs", "/sys/kernel/tracing");
-	run(install);
+	run(install, false);
 	say("\ngcma: a shell on Linux; 'exit' powers off\n");
-	run(words);
+	run(words, true);
 }
 
 void start(void)
