@@ -6,8 +6,9 @@ asks for. Errors derive from `AllocatorError`. docs/semantics.md lists the rules
 """
 
 from allocator.area import CarveOut, ContiguousArea, SecondClass
-from allocator.cleancache import NO_FS, Cleancache, Counters, PoolCounters
+from allocator.cleancache import NO_FS, Cleancache
 from allocator.cma import CmaArea, CmaEvents, Tenant
+from allocator.counters import Counters, PoolCounters
 from allocator.device import Buffer, Device
 from allocator.error import (
     AllocatorError,

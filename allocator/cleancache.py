@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
@@ -19,53 +18,18 @@ import numpy.typing as npt
 from allocator import frames as layout
 from allocator import steps
 from allocator.compiled import Ints, Longs, Table
+from allocator.counters import Counters, PoolCounters, counters_of, pool_counters_of, sysfs_of
 from allocator.error import KernelBugError, PageError, PoolError
 from allocator.memory import PAGE_SIZE, PageBytes, PhysicalMemory
 from allocator.revision import SAFE, Admission, Drop, Hit, Revision, WhenFull
 
-__all__ = ["NO_FS", "Cleancache", "Counters", "PoolCounters"]
+__all__ = ["NO_FS", "Cleancache"]
 
 NO_FS: Final = -1
 """The id of a filesystem that has no cleancache (`CLEANCACHE_ID_INVALID`)."""
 
 MAX_INDEX: Final = 1 << 52
 """Page indexes lie below this: 2^64 bytes of file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """The files of /sys/kernel/mm/cleancache.
-
-    stored        new entries; overwriting one does not count
-    skipped       stores that kept nothing (v2 counts every store)
-    restored      hits
-    missed        lookups without a hit
-    reclaimed     entries dropped for a newer one, or because their page came back cold
-    recalled      entries dropped because an area took the page
-    invalidated   entries dropped because their content ended
-    cached        entries now, computed from the others as the kernel does
-    """
-
-    stored: int
-    skipped: int
-    restored: int
-    missed: int
-    reclaimed: int
-    recalled: int
-    invalidated: int
-    cached: int
-
-
-@dataclass(frozen=True, slots=True)
-class PoolCounters:
-    """The files of /sys/kernel/mm/cleancache/<pool>: pages in the pool now, pages holding data, pages with
-    data taken back.
-    """
-
-    name: str
-    size: int
-    cached: int
-    recalled: int
 
 
 class Cleancache:
@@ -330,28 +294,18 @@ class Cleancache:
     def counters(self) -> Counters:
         """All counters at one moment."""
         with self.lock:
-            events: list[int] = self.counts[layout.STORED : layout.INVALIDATED + 1].tolist()
-        stored, skipped, restored, missed, reclaimed, recalled, invalidated = events
-        cached = stored - invalidated - reclaimed - recalled
-        return Counters(stored, skipped, restored, missed, reclaimed, recalled, invalidated, cached)
+            return counters_of(self.counts)
 
     @property
     def pools(self) -> tuple[PoolCounters, ...]:
         """The counters of each pool, in order of registration."""
         with self.lock:
-            found = []
-            for pool, name in enumerate(self._pools):
-                at = layout.POOL0 + layout.POOL_LONGS * pool
-                where = (at + layout.POOL_SIZE, at + layout.POOL_CACHED, at + layout.POOL_RECALLED)
-                found.append(PoolCounters(name, *(int(self.counts[each]) for each in where)))
-            return tuple(found)
+            return tuple(pool_counters_of(self.counts, pool, name) for pool, name in enumerate(self._pools))
 
     def sysfs(self) -> dict[str, int]:
         """The files below /sys/kernel/mm/cleancache, by path."""
-        files = asdict(self.counters)
-        for pool in self.pools:
-            files |= {f"{pool.name}/{name}": getattr(pool, name) for name in ("size", "cached", "recalled")}
-        return files
+        with self.lock:
+            return sysfs_of(self.counters, self.pools)
 
     # Inside
 

@@ -45,6 +45,8 @@ class PhysicalMemory:
         ram = np.asarray(ram)
         if ram.dtype != np.uint8 or ram.ndim != 1 or not ram.flags.c_contiguous:
             raise PageError(f"memory must be one row of bytes, got {ram.dtype} of shape {ram.shape}")
+        if not ram.flags.writeable:
+            raise PageError("memory must be writable: pages are put into it")
         if base % PAGE_SIZE or ram.size % PAGE_SIZE:
             raise PageError(
                 f"memory at {base:#x} of {ram.size:#x} bytes is not made of whole pages "
