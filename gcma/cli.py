@@ -42,6 +42,7 @@ exit status: 0 good, 1 the subject failed, 2 usage, unreadable input or a missin
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; its exit status."""
+    _open_closed_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -56,6 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+
+
+def _open_closed_streams() -> None:
+    """Make a closed standard stream one that is empty: its number must not go to a file of ours."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            setattr(sys, name, os.fdopen(number, mode))
 
 
 def _run(words: list[str]) -> int:
