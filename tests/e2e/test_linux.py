@@ -183,3 +183,37 @@ def test_all_trees_agree_on_6_12(older_kernel: str) -> None:
     )
     assert run.returncode == 0, run.stdout[-3000:]
     assert run.stdout.endswith("6 differ for a known reason, 0 disagree\n")
+
+
+# ---- real CMA
+
+
+def real_cma(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "real_cma.py"), *words],
+        capture_output=True, text=True, check=False, timeout=1000, cwd=ROOT,
+    )  # fmt: skip
+
+
+@pytest.mark.nightly
+@pytest.mark.usefixtures("kernel")
+def test_real_cma_against_the_models() -> None:
+    run = real_cma()
+    assert run.returncode == 0, run.stderr + run.stdout
+    rows = {(words[0], words[1]): line for line in run.stdout.splitlines()[1:-1] if (words := line.split())}
+    assert len(rows) == 16
+    for (scenario, _), line in rows.items():
+        if scenario != "pinned":
+            assert "8 of 8" in line
+            assert line.endswith("8 of 8")
+    assert "places passed over: pinned" in rows["pinned", "65536"]
+    assert " 8 of 8 " not in rows["pinned", "65536"].partition("ms")[0]
+    assert "the guaranteed area, full of cached pages: 32 of 32 met" in run.stdout
+
+
+@pytest.mark.nightly
+@pytest.mark.usefixtures("kernel")
+def test_real_cma_repeats_to_the_digit() -> None:
+    first, second = (real_cma("--requests", "8", "idle") for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout
