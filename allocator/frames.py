@@ -4,15 +4,16 @@ Everything the cleancache knows lies in four arrays, so that compiled code can w
 
 `frames`  int32, one row of eight numbers for each page (*frame*), 32 bytes:
 
-    OWNER, INDEX_LOW, INDEX_HIGH   which page of which file it holds: dense inode id, page index in two halves
+    OWNER, INDEX_LOW               which page of which file it holds: dense inode id, low half of the index
+    CHAIN                          the next row at the same place of the table
     PREV, NEXT                     circular list: of free frames of its pool, or of all cached frames (the
                                    LRU list)
     INODE_PREV, INODE_NEXT         circular list of the cached frames of one inode
-    STATE                          FREE, CACHED, TAKEN or ORPHAN, and the pool in the bits above
+    STATE                          FREE, CACHED, TAKEN or ORPHAN; above it the pool, and the rest of the index
 
   Row 0 is the head of the LRU list, rows 1 to 64 are the heads of the pools' free lists, the frames follow.
-`table`   int32, open addressing, at most half full: hash of (inode, index) -> row; 0 is empty. 8 bytes a
-          frame.
+`table`   int32, hash of (inode, index) -> first row there, 0 for none; two places a frame, 8 bytes. Rows
+          of one place are chained: to delete one, nothing else has to move up.
 `inodes`  int32, inode id -> the row last stored for it, 0 for none.
 `counts`  int64: choices of the revision, event counters, and of each pool its place and counters.
 
@@ -22,6 +23,7 @@ Lists grow at the head and are used up at the tail, as the kernel's do (mm/clean
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from allocator.compiled import Ints, Longs, Table, compiled
@@ -41,7 +43,7 @@ __all__ = [
 
 OWNER: Final = 0
 INDEX_LOW: Final = 1
-INDEX_HIGH: Final = 2
+CHAIN: Final = 2
 PREV: Final = 3
 NEXT: Final = 4
 INODE_PREV: Final = 5
@@ -55,6 +57,8 @@ TAKEN: Final = 2
 ORPHAN: Final = 3
 """Cached for an inode record that is gone (H5): reached by no lookup, given to nobody."""
 STATE_BITS: Final = 2
+POOL_BITS: Final = 6
+HIGH_SHIFT: Final = STATE_BITS + POOL_BITS
 
 LRU: Final = 0
 MAX_POOLS: Final = 64
@@ -123,68 +127,58 @@ def home(size: int, inode: int, index: int) -> int:
 @compiled
 def index_of(frames: Table, row: int) -> int:
     """The page index that `row` holds."""
-    return (int(frames[row, INDEX_HIGH]) << 32) | (int(frames[row, INDEX_LOW]) & _MASK32)
+    return (int(frames[row, STATE]) >> HIGH_SHIFT << 32) | (int(frames[row, INDEX_LOW]) & _MASK32)
 
 
 @compiled
 def lookup(frames: Table, table: Ints, inode: int, index: int) -> int:
     """The row that holds (inode, index), or 0."""
-    size = len(table)
-    at = home(size, inode, index)
     low = ((index & _MASK32) ^ 0x80000000) - 0x80000000
     high = index >> 32
-    while True:
-        row = int(table[at])
-        if row == 0:
-            return 0
-        if frames[row, INDEX_LOW] == low and frames[row, OWNER] == inode and frames[row, INDEX_HIGH] == high:
+    row = int(table[home(len(table), inode, index)])
+    while row != 0:
+        if (
+            frames[row, INDEX_LOW] == low
+            and frames[row, OWNER] == inode
+            and int(frames[row, STATE]) >> HIGH_SHIFT == high
+        ):
             return row
-        at += 1
-        if at == size:
-            at = 0
+        row = int(frames[row, CHAIN])
+    return 0
+
+
+def chain(frames: Table, head: int) -> Iterator[int]:
+    """The rows of one place of the table, from its first row on."""
+    while head:
+        yield head
+        head = int(frames[head, CHAIN])
 
 
 @compiled
 def table_add(frames: Table, table: Ints, row: int) -> None:
     """Enter `row` under what it holds, which is not in the table yet."""
-    size = len(table)
-    at = home(size, int(frames[row, OWNER]), index_of(frames, row))
-    while table[at] != 0:
-        at += 1
-        if at == size:
-            at = 0
+    at = home(len(table), int(frames[row, OWNER]), index_of(frames, row))
+    frames[row, CHAIN] = table[at]
     table[at] = row
 
 
 @compiled
 def table_drop(frames: Table, table: Ints, row: int) -> None:
-    """Delete the entry of `row` and close the gap, so that lookups need no tombstones."""
-    size = len(table)
-    at = home(size, int(frames[row, OWNER]), index_of(frames, row))
-    while table[at] != row:
-        at += 1
-        if at == size:
-            at = 0
-    gap = at
-    while True:
-        at += 1
-        if at == size:
-            at = 0
-        other = int(table[at])
-        if other == 0:
-            break
-        wanted = home(size, int(frames[other, OWNER]), index_of(frames, other))
-        # `other` may move into the gap unless its home lies cyclically behind the gap.
-        if (at - wanted) % size >= (at - gap) % size:
-            table[gap] = other
-            gap = at
-    table[gap] = 0
+    """Delete the entry of `row`."""
+    at = home(len(table), int(frames[row, OWNER]), index_of(frames, row))
+    before = int(table[at])
+    if before == row:
+        table[at] = frames[row, CHAIN]
+        return
+    while frames[before, CHAIN] != row:
+        before = int(frames[before, CHAIN])
+    frames[before, CHAIN] = frames[row, CHAIN]
 
 
 @compiled
 def pool_of(frames: Table, row: int) -> int:
     """Where in `counts` the pool of `row` begins."""
-    return POOL0 + POOL_LONGS * (int(frames[row, STATE]) >> STATE_BITS)
+    return POOL0 + POOL_LONGS * (int(frames[row, STATE]) >> STATE_BITS & (MAX_POOLS - 1))
 
 
 @compiled
@@ -210,7 +204,7 @@ def pfn_of(frames: Table, counts: Longs, row: int) -> int:
 def set_free(frames: Table, row: int) -> None:
     """Make `row`, which is on no list, a free frame at the head of its pool's list."""
     set_state(frames, row, FREE)
-    insert(frames, row, 1 + (int(frames[row, STATE]) >> STATE_BITS))
+    insert(frames, row, 1 + (int(frames[row, STATE]) >> STATE_BITS & (MAX_POOLS - 1)))
 
 
 @compiled
@@ -218,8 +212,8 @@ def attach(frames: Table, table: Ints, inodes: Ints, counts: Longs, row: int, in
     """Make `row`, which is on no list, hold (inode, index), as the newest of all cached frames."""
     frames[row, OWNER] = inode
     frames[row, INDEX_LOW] = ((index & _MASK32) ^ 0x80000000) - 0x80000000
-    frames[row, INDEX_HIGH] = index >> 32
-    set_state(frames, row, CACHED)
+    low_bits = int(frames[row, STATE]) & ((1 << HIGH_SHIFT) - (1 << STATE_BITS))
+    frames[row, STATE] = (index >> 32 << HIGH_SHIFT) | low_bits | CACHED
     insert(frames, row, LRU)
     table_add(frames, table, row)
     newest = int(inodes[inode])

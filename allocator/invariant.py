@@ -159,7 +159,8 @@ def _check_lookups(cache: Cleancache, rows: list[list[int]], cached: set[int]) -
             at = rows[at][layout.INODE_NEXT]
             if at == newest:
                 break
-    if found != len(cached) or found != int((cache.table != 0).sum()):
+    entries = sum(1 for head in cache.table.tolist() for _ in layout.chain(cache.frames, head))
+    if found != len(cached) or found != entries:
         raise InvariantError(
             Invariant.FRAMES, f"{len(cached)} pages are cached and {found} are on lists of inodes"
         )
