@@ -7,8 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gcma.sizeplot import PlotError
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -96,6 +94,8 @@ def plot(path: Path, published: "Sequence[Row]", ours: "Sequence[Row]") -> None:
 
     :raise PlotError: matplotlib is not installed, or cannot write such a file
     """
+    from gcma.sizeplot import PlotError
+
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
