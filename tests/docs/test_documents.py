@@ -17,7 +17,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -110,7 +110,10 @@ def cases() -> Iterator[object]:
 
 
 @pytest.mark.parametrize(("document", "page"), list(cases()))
-def test_document(document: Path, page: Page, tmp_path: Path) -> None:
+def test_document(
+    document: Path, page: Page, tmp_path: Path, boards: Path, need_qemu: Callable[[Path], Path]
+) -> None:
+    need_qemu(boards / "rpi-4-b.dts")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "GITHUB_"))},
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -1,6 +1,7 @@
 """The plug-in's fixtures on real boards: what a user's own suite does."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,12 @@ from guest.protocol import Format
 pytestmark = [pytest.mark.qemu, pytest.mark.gcma_board("rpi-4-b", "rpi-3-b")]
 
 MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def new_enough(request: pytest.FixtureRequest, need_qemu: Callable[[Path], Path]) -> None:
+    if "gcma_plan" in request.fixturenames:
+        need_qemu(Path(request.getfixturevalue("gcma_plan").name))
 
 
 def test_a_frame_arrives_byte_for_byte(gcma_camera: CameraDriver) -> None:
