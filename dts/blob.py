@@ -27,7 +27,7 @@ MAX_BYTES = 128 << 20
 """Largest blob that is read; the largest of a real board is below 256 KiB."""
 MAX_DEPTH = 2048
 """Deepest nesting that is read; the kernel keeps 64 levels."""
-MAX_TAGS = 1_500_000
+MAX_TAGS = 800_000
 """Most nodes and properties that are read, NOPs not counted; real boards have some 10,000."""
 KERNEL_DEPTH = 64
 """``FDT_MAX_DEPTH`` of drivers/of/fdt.c: deeper nodes are dropped when the tree is unflattened."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dts.blob import KERNEL_DEPTH
+from dts.error import DtsError
 from dts.reach import Buses, Reach, Window
 from dts.tree import Node, Tree
+
+MAX_CONSUMERS = 150_000
+"""Most devices with ``memory-region`` that are judged; real boards have some dozen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,9 @@ class Consumer:
 
 
 def consumers(tree: Tree, buses: Buses) -> dict[str, Consumer]:
-    """Every consumer of the tree by its path, in document order; nodes that the kernel leaves out "
-    "have none.
+    """Every consumer of the tree by its path, in document order; nodes that the kernel leaves out are none.
+
+    :raise DtsError: more consumers than are judged
     """
     users = []
     stack = [("", tree.root, tree.root.available, 0)]
@@ -60,6 +65,11 @@ def consumers(tree: Tree, buses: Buses) -> dict[str, Consumer]:
         if depth < KERNEL_DEPTH - 2:
             for child in reversed(node.children):
                 stack.append((f"{path}/{child.name}", child, available and child.available, depth + 1))
+    if len(users) > MAX_CONSUMERS:
+        raise DtsError(
+            f"{tree.name}: at most {MAX_CONSUMERS} nodes should have a memory-region to be judged, "
+            f"{len(users)} have; leave some out."
+        )
     phandles = tree.phandles() if users else {}
     out: dict[str, Consumer] = {}
     for path, node, available in users:

@@ -124,9 +124,7 @@ class Buses:
 
 
 def _joined(entries: list[Entry]) -> list[Entry]:
-    """The entries as ``of_range_parser_one`` gives them: those that continue the one before are part "
-    "of it.
-    """
+    """The entries as ``of_range_parser_one`` gives them: one that continues the one before is part of it."""
     out: list[Entry] = []
     for entry in entries:
         last = out[-1] if out else None

@@ -10,13 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from dts.assumptions import Arch, Assumptions, cma_alignment, cma_areas
-from dts.error import PropertyError
+from dts.error import DtsError, PropertyError
 from dts.memblock import ANYWHERE, Memblock
 from dts.range import Range
 from dts.region import FLAGS, Cause, Kind, Region, State
 from dts.tree import U64, Node, Tree
 
 MAX_RESERVED_REGIONS = 64
+MAX_CHILDREN = 150_000
+"""Most children of ``/reserved-memory`` that are judged; real boards have some thirty."""
 _CACHE_LINE = 64  # SMP_CACHE_BYTES, the alignment of a region that asks for none
 
 
@@ -85,10 +87,18 @@ def region_nodes(tree: Tree) -> dict[str, Node]:
 
 
 def scan(tree: Tree, assumptions: Assumptions, memory: Iterable[Range]) -> dict[str, Region]:
-    """Every child of ``/reserved-memory`` with what becomes of it, in document order."""
+    """Every child of ``/reserved-memory`` with what becomes of it, in document order.
+
+    :raise DtsError: more children than are judged
+    """
     parent = tree.find("/reserved-memory")
     if parent is None:
         return {}
+    if len(parent.children) > MAX_CHILDREN:
+        raise DtsError(
+            f"{tree.name}: /reserved-memory should have at most {MAX_CHILDREN} children to be judged and has "
+            f"{len(parent.children)}; leave some out."
+        )
     nodes = region_nodes(tree)
     regions = {path: _declared(tree, node) for path, node in nodes.items()}
     if format_fault(tree, parent) is not None:

@@ -105,7 +105,7 @@ def _reports(
 ) -> "Iterator[Report]":
     """The report on each file in turn, so that one tree at a time is in memory."""
     from dts import DtsError, examine, load
-    from dts.report import report
+    from dts.report import printable, report
 
     ignored = _codes(",".join(options.ignore))
     for path in options.files:
@@ -113,8 +113,9 @@ def _reports(
             tree = load(path, options.overlay)
             found = report(path, tree, examine(tree, assumed), ignored)
         except DtsError as error:
-            tally.failures.append(str(error))
-            print(f"gcma check: {error}", file=sys.stderr)
+            sentence = printable(str(error))
+            tally.failures.append(sentence)
+            print(f"gcma check: {sentence}", file=sys.stderr)
             continue
         tally.add(found)
         if options.report:

@@ -187,3 +187,28 @@ def test_impossible_assumptions_are_refused(wrong: dict[str, int], message: str)
     with pytest.raises(dts.DtsError) as caught:
         dts.Assumptions(**wrong)  # type: ignore[arg-type]
     assert str(caught.value) == message
+
+
+def test_trees_beyond_any_board_are_refused_in_one_sentence() -> None:
+    """What is judged is bounded, so that a hostile tree costs bounded memory."""
+    from dts.consumer import MAX_CONSUMERS
+    from dts.reserved import MAX_CHILDREN
+
+    tree = dts.Tree("big.dtb", dts.Node(""))
+    parent = dts.Node("reserved-memory", tree.root)
+    tree.root.children = [parent]
+    parent.children = [dts.Node(f"n{index}", parent) for index in range(MAX_CHILDREN + 1)]
+    with pytest.raises(dts.DtsError) as caught:
+        dts.examine(tree)
+    assert str(caught.value) == (
+        "big.dtb: /reserved-memory should have at most 150000 children to be judged and has 150001; "
+        "leave some out."
+    )
+    tree.root.children = [dts.Node(f"n{index}", tree.root) for index in range(MAX_CONSUMERS + 1)]
+    for node in tree.root.children:
+        node.properties["memory-region"] = b"\0\0\0\1"
+    with pytest.raises(dts.DtsError) as caught:
+        dts.examine(tree)
+    assert str(caught.value) == (
+        "big.dtb: at most 150000 nodes should have a memory-region to be judged, 150001 have; leave some out."
+    )
