@@ -38,6 +38,14 @@ HEADERS: Final = tuple(
     for part in ("common", "arm64")
 )
 """What a module for the DEFAULT kernel is compiled against."""
+MODULES: Final = ("crc16.ko.xz", "mbcache.ko.xz", "jbd2.ko.xz", "loop.ko.xz", "ext4.ko.xz")
+"""What the DEFAULT kernel needs for a file system in a file, in the order in which they are loaded."""
+MODULE_PACKAGE: Final = Package(
+    "linux-modules-7.3.4+deb13-arm64",
+    "trixie-backports",
+    "usr/lib/modules/7.3.4+deb13-arm64/kernel/",
+    frozenset(MODULES),
+)
 BUSYBOX: Final = Package("busybox-static", "trixie", "usr/bin/busybox")
 
 

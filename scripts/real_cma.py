@@ -28,6 +28,7 @@ from board.linux_bench import (
     script,
     trace_of,
 )
+from board.linux_files import record
 from guest import GuestError
 
 BOARD = Path(__file__).resolve().parent.parent / "dts" / "boards" / "rpi-4-b.dts"
@@ -44,7 +45,12 @@ def main() -> int:
     parser.add_argument(
         "--requests", type=int, default=32, metavar="N", help="calls of cma_alloc (default 32)"
     )
-    parser.add_argument("--trace", type=Path, metavar="DIR", help="keep the kernel's traces, for gcma replay")
+    parser.add_argument(
+        "--trace",
+        type=Path,
+        metavar="DIR",
+        help="keep the kernel's traces, for gcma replay, and record one of file reads beside a camera",
+    )
     options = parser.parse_args()
     chosen = [each for each in SCENARIOS if not options.scenario or each.name in options.scenario]
     sequence = requests(options.requests)
@@ -60,18 +66,24 @@ def main() -> int:
         log = run(plan, script(scenario, sequence, trace=options.trace is not None))
         calls = read_calls(log, sequence, place)
         if options.trace is not None:
-            text = "\n".join(trace_of(log)) + "\n"
-            options.trace.mkdir(parents=True, exist_ok=True)
-            (options.trace / f"{scenario.name}.txt.xz").write_bytes(lzma.compress(text.encode(), preset=9))
+            keep(options.trace / f"{scenario.name}.txt.xz", log)
         for pages in SIZES:
             print_row(scenario.name, pages, [call for call in calls if call.request.pages == pages])
         if scenario.name != "pinned":
             unexplained += sum(call.pfn != call.model_pfn for call in calls)
+    if options.trace is not None and not options.scenario:
+        keep(options.trace / "files-and-camera.txt.xz", record(plan))
     print(
         f"the guaranteed area, full of cached pages: {ours.succeeded} of {ours.requests} met; "
         f"{ours.dropped_pages} cached pages dropped, none moved, none waited for"
     )
     return 1 if unexplained or ours.succeeded < ours.requests else 0
+
+
+def keep(path: Path, log: str) -> None:
+    """Write the kernel's trace, packed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(lzma.compress(("\n".join(trace_of(log)) + "\n").encode(), preset=9))
 
 
 def print_row(name: str, pages: int, calls: list[Call]) -> None:

@@ -8,6 +8,9 @@
  *   unmap SLOT               give them back, and those in pipes
  *   pin SLOT PAGES           lend some of them to pipes: nobody can move them then
  *   file MIB                 a file in tmpfs: page cache that can be moved, but not dropped
+ *   load PATH                a module of the kernel's, packed by xz
+ *   mount IMAGE FOLDER       an ext4 file system in a file, read-only
+ *   read PATH                a file, from beginning to end
  *   sleep MS                 let the kernel finish what it does in the background
  *   trace 0|1                the kernel's events of CMA and the page cache
  *   show PATH                a file, for the host
@@ -189,6 +192,40 @@ static void fill_file(uint64_t mib)
 	SYS1(SYS_CLOSE, file);
 }
 
+static void load(const char *path)
+{
+	long file = open_file(path, O_RDONLY);
+	long error = SYS3(SYS_FINIT_MODULE, file, "", 4 /* MODULE_INIT_COMPRESSED_FILE */);
+
+	if (error) {
+		say("@@ failed load, errno ");
+		say_number((uint64_t)-error);
+		say("\n");
+	}
+	SYS1(SYS_CLOSE, file);
+}
+
+static void mount_image(const char *image, const char *folder)
+{
+	long loop = open_file("/dev/loop0", O_RDWR), file = open_file(image, O_RDWR);
+
+	if (SYS3(SYS_IOCTL, loop, 0x4c00 /* LOOP_SET_FD */, file) ||
+	    SYS5(SYS_MOUNT, "/dev/loop0", folder, "ext4", 1 /* MS_RDONLY */, 0))
+		say("@@ failed mount\n");
+}
+
+static void read_file(const char *path)
+{
+	static char buffer[65536];
+	long file = open_file(path, O_RDONLY), n;
+
+	while ((n = SYS3(SYS_READ, file, buffer, sizeof buffer)) > 0)
+		;
+	if (n < 0)
+		say("@@ failed read\n");
+	SYS1(SYS_CLOSE, file);
+}
+
 static void trace(bool on)
 {
 	if (on) {
@@ -226,6 +263,12 @@ static void step(long device, char **words)
 		pin(slot % 16, number(words[2]));
 	} else if (same(words[0], "file")) {
 		fill_file(number(words[1]));
+	} else if (same(words[0], "load")) {
+		load(words[1]);
+	} else if (same(words[0], "mount")) {
+		mount_image(words[1], words[2]);
+	} else if (same(words[0], "read")) {
+		read_file(words[1]);
 	} else if (same(words[0], "sleep")) {
 		struct { long seconds, nanoseconds; } time = { (long)(number(words[1]) / 1000), 0 };
 

@@ -1,6 +1,9 @@
 """The comparison of real CMA with the model, on answers that are known."""
 
+import json
 import lzma
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,3 +139,19 @@ def test_recorded_traces_are_read(name: str, failed: int) -> None:
     assert kinds.count(ALLOC) == 32
     # a request that failed there is one that is given back at once
     assert kinds.count(FREE) == text.count("cma_release:") + failed
+
+
+def test_a_recorded_file_tree_beside_a_camera_is_replayed() -> None:
+    path = TRACES / "linux-7.3-files-and-camera.txt.xz"
+    run = subprocess.run(
+        [sys.executable, "-m", "gcma", "replay", str(path), "--size", "128M", "--memory", "128M", "--json", "-"],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    lanes = {lane["allocator"]: lane for lane in json.loads(run.stdout)["allocators"]}
+    assert {lane["requests"] for lane in lanes.values()} == {24}
+    assert {lane["failed"] for lane in lanes.values()} == {0}
+    assert {lane["reads"] for lane in lanes.values()} == {24968}
+    assert lanes["carveout"]["disk_reads"] == 24968
+    assert lanes["gcma"]["disk_reads"] + lanes["gcma"]["restored"] == 24968
+    assert lanes["gcma"]["restored"] > 10_000
