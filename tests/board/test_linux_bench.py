@@ -143,8 +143,9 @@ def test_recorded_traces_are_read(name: str, failed: int) -> None:
 
 def test_a_recorded_file_tree_beside_a_camera_is_replayed() -> None:
     path = TRACES / "linux-7.3-files-and-camera.txt.xz"
+    options = ["--size", "128M", "--memory", "128M", "--json", "-"]
     run = subprocess.run(
-        [sys.executable, "-m", "gcma", "replay", str(path), "--size", "128M", "--memory", "128M", "--json", "-"],
+        [sys.executable, "-m", "gcma", "replay", str(path), *options],
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
