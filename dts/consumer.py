@@ -64,6 +64,8 @@ def consumers(tree: Tree, buses: Buses) -> dict[str, Consumer]:
             users.append((path or "/", node, available))
         if depth < KERNEL_DEPTH - 2:
             for child in reversed(node.children):
+                if depth == 0 and child.name.startswith("__"):
+                    continue  # __local_fixups__ has properties of the same names, which are offsets
                 stack.append((f"{path}/{child.name}", child, available and child.available, depth + 1))
     if len(users) > MAX_CONSUMERS:
         raise DtsError(

@@ -10,6 +10,8 @@ _FAMILIES = (rules_tree, rules_region, rules_dynamic, rules_cma, rules_consumer)
 RULES: dict[str, Rule] = {rule.code: rule for family in _FAMILIES for rule in family.RULES}
 # The consumers come last: how grave a region's fault is decides how grave its use is.
 CHECKS: tuple[Check, ...] = tuple(check for family in _FAMILIES for check in family.CHECKS)
+# Of an overlay that stands alone nothing is known.
+OVERLAY_CHECKS: tuple[Check, ...] = (rules_tree.blob, rules_tree.overlay)
 
 
 def explain(rule: Rule) -> str:

@@ -154,6 +154,18 @@ MEMORY_TYPE = Rule(
     'memory@0 { device_type = "memory"; reg = <0x0 0x0 0x40000000>; };',
 )
 
+OVERLAY_ALONE = Rule(
+    "overlay-alone",
+    Severity.WARNING,
+    "an overlay without its base",
+    None,
+    "",
+    "An overlay's nodes belong into another tree, which gives them their parents, cells and phandles. "
+    "Alone it says nothing about reserved memory, so nothing else is checked.",
+    "gcma check camera.dtbo",
+    "gcma check --overlay camera.dtbo board.dtb",
+)
+
 RULES = (
     BLOB_MISALIGNED,
     DUPLICATE_NODE,
@@ -168,6 +180,7 @@ RULES = (
     PARENT_RANGES_VALUE,
     MEMORY_UNKNOWN,
     MEMORY_TYPE,
+    OVERLAY_ALONE,
 )
 
 
@@ -324,6 +337,17 @@ def memory(case: Case) -> None:
         f"/: no memory node gives the size of RAM, so the place of {plural(len(dynamic), 'dynamic region')} "
         f"({names}) is not known",
         "check the tree that the firmware hands over, or give the size in the memory node",
+    )
+
+
+def overlay(case: Case) -> None:
+    """An overlay that stands alone; nothing else can be said about it."""
+    fragment = next(child for child in case.tree.root.children if child.child("__overlay__") is not None)
+    case.report(
+        OVERLAY_ALONE,
+        f"/{fragment.name}/__overlay__",
+        "/: this is an overlay, whose nodes mean nothing without the tree they belong into",
+        "give the base, and the overlay with --overlay",
     )
 
 

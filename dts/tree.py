@@ -292,6 +292,11 @@ class Tree:
     boot_cpu: int = 0
     sources: tuple[SourceMap, ...] = field(default=(), repr=False, compare=False)
 
+    @property
+    def is_overlay(self) -> bool:
+        """Whether this is an overlay: fragments, whose nodes belong into another tree."""
+        return any(child.child("__overlay__") is not None for child in self.root.children)
+
     def walk(self) -> Iterator[Node]:
         """All nodes in document order, the root first."""
         return self.root.walk()

@@ -14,7 +14,7 @@ from dts.reach import Buses
 from dts.region import Cause, Region, State
 from dts.reserved import declared_memory, region_nodes, scan
 from dts.rule import Case
-from dts.rules import CHECKS
+from dts.rules import CHECKS, OVERLAY_CHECKS
 from dts.tree import Tree
 
 MAX_OVERLAPS = 10_000
@@ -69,7 +69,7 @@ def examine(tree: Tree, assumptions: Assumptions | None = None) -> Verdict:
         zone_dma_last=buses.zone_dma_last(),
         overlaps=pairs,
     )
-    for check in CHECKS:
+    for check in OVERLAY_CHECKS if tree.is_overlay else CHECKS:
         check(case)
     return Verdict(
         arch=case.arch,
