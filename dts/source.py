@@ -35,20 +35,11 @@ def load(path: str | os.PathLike[str], overlays: Sequence[str | os.PathLike[str]
         tree = read_blob(base, name)
         tree.sources = (source,) if source is not None else ()
         return tree
-    import tempfile
-
     names = [os.fspath(overlay) for overlay in overlays]
     added = [_blob(overlay, symbols=True) for overlay in names]
-    with tempfile.TemporaryDirectory(prefix="gcma-") as directory:
-        files = []
-        for index, (blob, _) in enumerate([(base, None), *added]):
-            file = Path(directory, str(index))
-            file.write_bytes(blob)
-            files.append(str(file))
-        result = Path(directory, "result")
-        command = ["fdtoverlay", "-i", files[0], "-o", str(result), *files[1:]]
-        tool.run(command, b"", directory, " + ".join([name, *names]))
-        tree = read_blob(result.read_bytes(), name)
+    for overlay, (blob, _) in zip(names, added, strict=True):
+        base = _applied(base, blob, name, overlay)
+    tree = read_blob(base, name)
     symbols = tree.find("/__symbols__")
     sources = [] if source is None else [source]
     for overlay, (blob, text) in zip(names, added, strict=True):
@@ -56,6 +47,25 @@ def load(path: str | os.PathLike[str], overlays: Sequence[str | os.PathLike[str]
             sources.append(replace(text, mounts=_mounts(read_blob(blob, overlay), symbols)))
     tree.sources = tuple(sources)
     return tree
+
+
+def _applied(base: bytes, overlay: bytes, name: str, overlay_name: str) -> bytes:
+    """The base with an overlay applied by fdtoverlay."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="gcma-") as directory:
+        Path(directory, "base").write_bytes(base)
+        Path(directory, "overlay").write_bytes(overlay)
+        try:
+            tool.run(["fdtoverlay", "-i", "base", "-o", "result", "overlay"], b"", directory, overlay_name)
+        except SourceError as error:
+            reason = re.search(r"FDT_ERR_\w+", str(error))
+            raise SourceError(
+                f"{overlay_name}: it should apply to {name} and does not "
+                f"({reason[0] if reason else 'no reason given'}); "
+                "check that the base has the labels and paths it refers to, and was built with dtc -@."
+            ) from error
+        return Path(directory, "result").read_bytes()
 
 
 def _blob(name: str, *, symbols: bool) -> tuple[bytes, SourceMap | None]:

@@ -84,6 +84,17 @@ def test_overlays_are_located_in_their_own_file(folder: Path) -> None:
     assert where(tree, f"{pool.path}/new", "x") == "my board/other.dtso:6:8-6:9"
 
 
+def test_an_overlay_that_does_not_fit_is_named(folder: Path) -> None:
+    (folder / "lost.dtso").write_text("/dts-v1/;\n/plugin/;\n&nowhere { x; };\n")
+    with pytest.raises(dts.SourceError) as caught:
+        dts.load("my board/main.dts", ["my board/other.dtso", "my board/lost.dtso"])
+    assert str(caught.value) == (
+        "my board/lost.dtso: it should apply to my board/main.dts and does not (FDT_ERR_NOTFOUND); "
+        "check that the "
+        "base has the labels and paths it refers to, and was built with dtc -@."
+    )
+
+
 def test_overlays_apply_to_blobs(folder: Path) -> None:
     from dts.source import compiled, preprocessed
 
