@@ -24,6 +24,8 @@ _RECENT_BYTES: Final = 64
 _STEP_SECONDS: Final = 0.01
 _QUIET_SECONDS: Final = 0.2
 _UART: Final = {"raspi4b": 0xFE20_1000, "raspi3b": 0x3F20_1000}
+_HDMI: Final = Range(0x7EF0_0000, 0x1_0000)
+"""What a Pi 4 has on its bus and QEMU lacks: a driver that touches it brings the kernel down."""
 OFF: Final = b"@@ gcma off\r\n"
 """What our init says last. The boards have nothing that Linux could switch them off with."""
 ENDINGS: Final = (OFF, b"reboot: System halted", b"reboot: Power down", b"reboot: Restarting system")
@@ -90,12 +92,12 @@ def plan_linux(tree: dts.Tree, kernel: Kernel, words: str = "") -> LinuxPlan:
     own = tree.find("/chosen")
     bootargs = own.properties.get("bootargs", b"").rstrip(b"\0").decode(errors="replace") if own else ""
     command = f"{bootargs} earlycon=pl011,{_UART[machine.name]:#x} console=ttyAMA0,115200 panic=-1 {words}"
-    blob, memory = _with_memory(tree, machine)
+    blob, memory = _for_qemu(tree, machine)
     return LinuxPlan(tree.name, machine, tree, kernel, blob, memory, command.strip())
 
 
-def _with_memory(tree: dts.Tree, machine: Machine) -> tuple[bytes, tuple[Range, ...]]:
-    """The tree with RAM that QEMU leaves alone, and all RAM that Linux will see.
+def _for_qemu(tree: dts.Tree, machine: Machine) -> tuple[bytes, tuple[Range, ...]]:
+    """The tree as QEMU's machine can boot it, and all RAM that Linux will see.
 
     QEMU puts the machine's first bank in the place of every /memory node, and forgets other banks.
     """
@@ -117,7 +119,18 @@ def _with_memory(tree: dts.Tree, machine: Machine) -> tuple[bytes, tuple[Range, 
         node.properties["reg"] = item.base.to_bytes(4 * copy.root.address_cells, "big") + item.size.to_bytes(
             4 * copy.root.size_cells, "big"
         )
+    for node in copy.walk():
+        if _lies_in(node.name, _HDMI):
+            node.properties["status"] = b"disabled\0"
     return dts.flatten(copy), (first, *kept, *lost)
+
+
+def _lies_in(name: str, place: Range) -> bool:
+    """Whether a node's unit address is one of a range."""
+    try:
+        return place.base <= int(name.partition("@")[2], 16) < place.end
+    except ValueError:
+        return False
 
 
 def initramfs(*, interactive: bool) -> bytes:

@@ -88,6 +88,12 @@ def test_a_bank_of_another_name_stays() -> None:
     assert [node.name for node in dts.read_blob(made.blob, "guest").root.children] == ["ram@40000000"]
 
 
+def test_what_qemu_lacks_is_disabled() -> None:
+    made = plan("soc { clock@7ef00000 { }; i2c@7ef04500 { }; serial@7e201000 { }; timer { }; x@y { }; };")
+    soc = dts.read_blob(made.blob, "guest").node("/soc")
+    assert [node.name for node in soc.children if not node.available] == ["clock@7ef00000", "i2c@7ef04500"]
+
+
 def test_the_trees_command_line_stays() -> None:
     made = plan('chosen { bootargs = "cma=32M quiet"; };', "gcma=report")
     assert made.command == (
