@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from board.error import BoardError
@@ -217,3 +218,23 @@ def test_real_cma_repeats_to_the_digit() -> None:
     first, second = (real_cma("--requests", "8", "idle") for _ in range(2))
     assert first.returncode == 0, first.stderr
     assert first.stdout == second.stdout
+
+
+# ---- a terminal
+
+
+@pytest.mark.nightly
+@pytest.mark.usefixtures("shell")
+def test_a_shell_on_a_terminal(kernel: str) -> None:
+    words = ["-m", "gcma", "boot", str(BOARDS[1]), "--linux", "--kernel", kernel]
+    child = pexpect.spawn(sys.executable, words, timeout=BOOT_SECONDS)
+    child.expect_exact("linux# ")
+    child.send("echo $((6 * 7)) pages\r")
+    child.expect_exact("\n42 pages")
+    child.send("sleep 1000\r")
+    child.send("\x03")  # for the guest
+    child.expect_exact("linux# ")
+    child.send("\x1d")
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.exitstatus == 0
