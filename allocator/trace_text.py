@@ -23,13 +23,13 @@ from allocator.trace import (
     PAGES_MAX,
     Numbers,
     Trace,
+    TraceError,
     rows,
 )
 
 __all__ = ["TextTrace"]
 
-LINE: Final = re.compile(rb"[\s\]](\d+)\.(\d{1,9}): (?:\w+:)?(\w+): (.*)")
-FILEMAP: Final = re.compile(rb"dev (\d+):(\d+) ino (?:0x)?([0-9a-f]+) .*?\bofs=(\d+)(?:.*?\border=(\d+))?")
+TIMESTAMP: Final = re.compile(rb"(\d+)\.(\d{1,9})")
 FIELD: Final = re.compile(rb"(\w+)=(\S+)")
 PAGE_SHIFT: Final = 12
 LINE_MAX: Final = 1 << 16
@@ -54,27 +54,27 @@ class TextTrace(Trace):
         number = 0
         while line := self.stream.readline(LINE_MAX):
             number += 1
-            match = LINE.search(line)
-            if match is None:
+            # "  comm-pid [cpu] flags seconds.fraction: [group:]event: fields"
+            head, _, tail = line.partition(b": ")
+            stamp = TIMESTAMP.fullmatch(head[head.rfind(b" ") + 1 :])
+            name, _, rest = tail.partition(b": ")
+            if stamp is None or not rest:
                 if len(line) == LINE_MAX:
                     raise self.fail(
                         f"line {number}", f"longer than {LINE_MAX} bytes: expected one event a line"
                     )
-                kind = (
-                    "comments"
-                    if line.lstrip().startswith(b"#") or not line.strip()
-                    else "lines that are no event"
-                )
-                self.skipped[kind] += 1
+                comment = line.lstrip().startswith(b"#") or not line.strip()
+                self.skipped["comments" if comment else "lines that are no event"] += 1
                 continue
-            seconds, fraction, name, rest = match.groups()
+            seconds, fraction = stamp.groups()
             time = int(seconds) * 1_000_000_000 + int(fraction.ljust(9, b"0"))
+            name = name[name.rfind(b":") + 1 :]
             try:
                 self._event(events, time, name, rest)
-            except (KeyError, ValueError, AttributeError) as error:
-                raise self.fail(
-                    f"line {number}", f"{name.decode('ascii', 'replace')} lacks or garbles a field ({error})"
-                ) from error
+            except KeyError as error:
+                raise self._garbled(number, name, f"{error.args[0].decode()} is missing") from error
+            except ValueError as error:
+                raise self._garbled(number, name, str(error)) from error
             if len(events) >= BLOCK - 512:
                 yield rows(events)
                 events = []
@@ -91,12 +91,7 @@ class TextTrace(Trace):
         self, events: list[tuple[int, int, int, int, int]], time: int, name: bytes, rest: bytes
     ) -> None:
         if name in (b"mm_filemap_add_to_page_cache", b"mm_filemap_delete_from_page_cache"):
-            major, minor, inode, offset, order = FILEMAP.match(rest).groups()  # type: ignore[union-attr]
-            file = self._files.of((int(major), int(minor), int(inode, 16)))
-            index = int(offset) >> PAGE_SHIFT
-            count = 1 << int(order or 0)
-            if index + count > INDEX_MAX or count > 512:
-                raise ValueError(f"ofs={int(offset)} order={int(order or 0)} is out of range")
+            file, index, count = self._folio(rest.split())
             op = FILL if name == b"mm_filemap_add_to_page_cache" else EVICT
             events += [(time, op, file, index + each, 0) for each in range(count)]
         elif name in (b"cma_alloc_finish", b"cma_alloc", b"cma_release"):
@@ -133,3 +128,23 @@ class TextTrace(Trace):
             self.skipped[f"events {name.decode('ascii', 'replace')}"] += 1
             return
         self._used += 1
+
+    def _folio(self, words: list[bytes]) -> tuple[int, int, int]:
+        """File, first index and pages of "dev 7:0 ino c ... ofs=8192 order=1"."""
+        if len(words) < 5 or words[0] != b"dev" or words[2] != b"ino":
+            raise KeyError(b"dev or ino")
+        offset, order = b"", b"0"
+        for word in words[4:]:
+            if word.startswith(b"ofs="):
+                offset = word[4:]
+            elif word.startswith(b"order="):
+                order = word[6:]
+        if not offset:
+            raise KeyError(b"ofs")
+        index, count = int(offset) >> PAGE_SHIFT, 1 << min(int(order), 10)
+        if not 0 <= index <= INDEX_MAX - count or count > 512:
+            raise ValueError(f"ofs={int(offset)} order={int(order)} is out of range")
+        return self._files.of((words[1], words[3])), index, count
+
+    def _garbled(self, number: int, name: bytes, why: str) -> TraceError:
+        return self.fail(f"line {number}", f"{name.decode('ascii', 'replace')} cannot be used: {why}")

@@ -23,6 +23,11 @@ class Progress:
         self._live = self._out.isatty()
 
     def __enter__(self) -> Self:
+        if self._live:
+            # Said now, since the very first run compiles before anything can be counted.
+            self._shown = time.monotonic()
+            self._out.write(f"{self._label}: starting (the first run ever compiles for a few seconds)")
+            self._out.flush()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -105,11 +105,23 @@ def test_a_number_given_up_is_dealt_out_again(tmp_path):
     [
         (
             " a-1 [0] .... 1.0: cma_alloc_finish: name=g pfn=0x1 count=4\n",
-            "line 1: cma_alloc_finish lacks or garbles a field (b'align')",
+            "line 1: cma_alloc_finish cannot be used: align is missing",
         ),
         (
             "# tracer: nop\n a-1 [0] .... 1.0: cma_release: name=g pfn=0x1 count=0\n",
-            "line 2: cma_release lacks or garbles a field (count=0 is out of range)",
+            "line 2: cma_release cannot be used: count=0 is out of range",
+        ),
+        (
+            " a-1 [0] .... 1.0: mm_filemap_add_to_page_cache: dev 7:0 ino c pfn=0x1 o",
+            "line 1: mm_filemap_add_to_page_cache cannot be used: ofs is missing",
+        ),
+        (
+            " a-1 [0] .... 1.0: mm_filemap_add_to_page_cache: dev 7:0 ino c pfn=0x1 ofs=-4096\n",
+            "line 1: mm_filemap_add_to_page_cache cannot be used: ofs=-4096 order=0 is out of range",
+        ),
+        (
+            " a-1 [0] .... 1.0: mm_filemap_add_to_page_cache: dev 7:0 in",
+            "line 1: mm_filemap_add_to_page_cache cannot be used: dev or ino is missing",
         ),
         (
             " a-1 [0] .... 1.0: sched_switch: x\n",
