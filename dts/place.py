@@ -79,6 +79,8 @@ class SourceMap:
         parts: list[str] = []
         for raw in output.split("\n"):
             line = raw.strip("\t ")
+            if len(line) > _LINE_LIMIT:  # a long value; its name stands before it, its place behind
+                line = line[: _LINE_LIMIT // 2] + line[-_LINE_LIMIT // 2 :]
             if node := _NODE.match(line):
                 parts.append("" if not parts else node["name"])
                 spans = node["spans"]
