@@ -304,7 +304,9 @@ class World:
                 memory = folio is not None and (folio.large, folio.dirty, folio.workingset)
                 entry = inode is not None and self._entry(inode, index, version)
                 found.append((mounted, memory, entry, version < 0, version == HOLE))
-        found.append((len(self._buffers), bool(self._references), self._released is not None))
+        (pool,) = self.cleancache.pools
+        full = pool.size > 0 and pool.cached == pool.size
+        found.append((len(self._buffers), bool(self._references), self._released is not None, full))
         return found
 
     # Inside
