@@ -26,55 +26,39 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
 
 import numpy as np
 
-from allocator.compiled import Ints, Longs, Table, compiled
+from allocator.compiled import Ints, Longs, Table
+from allocator.prove_steps import (
+    ABSENT,
+    BEGIN,
+    COSTS,
+    DONE,
+    FAILED_EXTRA,
+    FAILED_KIND,
+    FAILED_STATE,
+    HIGHEST,
+    LIMIT,
+    MORE,
+    OFFSET,
+    ORDER,
+    PARENT,
+    QUEUE,
+    SIZE,
+    SPARE,
+    STATES,
+    STOP,
+    advance,
+    fill_up,
+    first_fit,
+    place,
+    remove,
+    sort_blocks,
+    visit,
+)
 
 __all__ = ["Allocate", "Goal", "Operation", "Release", "Search", "search"]
-
-ABSENT: Final = -1
-
-# Columns of the kinds: first slot, slot after the last, units, alignment, highest end allowed, highest end
-# seen.
-BEGIN: Final = 0
-STOP: Final = 1
-SIZE: Final = 2
-ALIGN: Final = 3
-LIMIT: Final = 4
-HIGHEST: Final = 5
-
-# Columns of a state's origin: the state before, the move made there, operations up to here.
-PARENT: Final = 0
-KIND: Final = 1
-EXTRA: Final = 2
-FIRST: Final = 3
-LAST: Final = 4
-COST: Final = 5
-
-# Slots of the counters. From QUEUE on: per cost, the latest entry of its queue.
-STATES: Final = 0
-ENTRIES: Final = 1
-FAILED_STATE: Final = 2
-FAILED_KIND: Final = 3
-FAILED_EXTRA: Final = 4
-FAILED_COST: Final = 5
-OFFSET: Final = 6
-AT_COST: Final = 7
-QUEUE: Final = 8
-COSTS: Final = 1024
-
-# Rows of the scratch space.
-NEW: Final = 0
-ORDER: Final = 1
-SPARE: Final = 2
-ORIGIN: Final = 3
-
-# What a slice of the search ends with.
-DONE: Final = 0
-MORE: Final = 1
-FULL: Final = 2
 
 
 class Goal(Enum):
@@ -123,213 +107,6 @@ class Search:
     configurations: list[list[int]] = field(default_factory=list)
 
 
-@compiled
-def align_up(at: int, align: int, offset: int) -> int:
-    """The lowest page from `at` on whose absolute number is a multiple of `align`, a power of two."""
-    return ((at + offset + align - 1) & ~(align - 1)) - offset
-
-
-@compiled
-def _sort_blocks(held: Ints, order: Ints) -> int:
-    """Put the slots of the held blocks into `order`, by address; return how many there are."""
-    count = 0
-    for block in range(len(held)):
-        if held[block] >= 0:
-            at = count
-            while at > 0 and held[order[at - 1]] > held[block]:
-                order[at] = order[at - 1]
-                at -= 1
-            order[at] = block
-            count += 1
-    return count
-
-
-@compiled
-def _first_fit(
-    held: Ints,
-    kind_of: Ints,
-    kinds: Table,
-    order: Ints,
-    count: int,
-    kind: int,
-    offset: int,
-    first: int,
-    last: int,
-    extra: int,
-) -> int:
-    """Where first fit puts a block of `kind` when blocks order[first..last] and block `extra` are gone."""
-    size, align = kinds[kind, SIZE], kinds[kind, ALIGN]
-    at = align_up(0, align, offset)
-    for k in range(count):
-        block = order[k]
-        if first <= k <= last or block == extra:
-            continue
-        if at + size <= held[block]:
-            return at
-        end = held[block] + kinds[kind_of[block], SIZE]
-        if end > at:
-            at = align_up(end, align, offset)
-    return at
-
-
-@compiled
-def _place(new: Ints, begin: int, stop: int, at: int) -> None:
-    """Add `at` to the kind in slots [begin, stop): held positions ascend, absent ones follow."""
-    slot = stop - 1
-    while slot > begin and (new[slot - 1] == ABSENT or new[slot - 1] > at):
-        new[slot] = new[slot - 1]
-        slot -= 1
-    new[slot] = at
-
-
-@compiled
-def _remove(new: Ints, begin: int, stop: int, at: int) -> None:
-    """Remove `at` from the kind in slots [begin, stop)."""
-    slot = begin
-    while new[slot] != at:
-        slot += 1
-    while slot + 1 < stop:
-        new[slot] = new[slot + 1]
-        slot += 1
-    new[stop - 1] = ABSENT
-
-
-@compiled
-def _fill_up(new: Ints, kind_of: Ints, kinds: Table, order: Ints, offset: int) -> None:
-    """Allocate every absent block, kind after kind."""
-    for kind in range(len(kinds)):
-        while new[kinds[kind, STOP] - 1] == ABSENT:
-            count = _sort_blocks(new, order)
-            at = _first_fit(new, kind_of, kinds, order, count, kind, offset, 0, -1, -1)
-            _place(new, kinds[kind, BEGIN], kinds[kind, STOP], at)
-            kinds[kind, HIGHEST] = max(kinds[kind, HIGHEST], at + kinds[kind, SIZE])
-
-
-@compiled
-def _visit(
-    states: Table, table: Ints, origins: Table, entries: Table, counters: Longs, new: Ints, origin: Ints
-) -> bool:
-    """Note configuration `new` with its `origin`; False when the arrays are full."""
-    code = 1469598103934665603
-    for k in range(len(new)):
-        code = ((code ^ (int(new[k]) + 2)) * 1099511628211) & 0x3FFF_FFFF_FFFF_FFFF
-        code ^= code >> 29
-    if origin[COST] >= COSTS:
-        return False
-    at = code & (len(table) - 1)
-    state = -1
-    # The table holds state numbers plus one, so that fresh zeroed memory is an empty table.
-    while table[at] > 0 and state < 0:
-        state = int(table[at]) - 1
-        for k in range(len(new)):
-            if states[state, k] != new[k]:
-                state = -1
-                at = (at + 1) & (len(table) - 1)
-                break
-    if state >= 0 and origins[state, COST] <= origin[COST]:
-        return True
-    if counters[ENTRIES] == len(entries) or (state < 0 and counters[STATES] == len(states)):
-        return False
-    if state < 0:
-        state = int(counters[STATES])
-        counters[STATES] += 1
-        table[at] = state + 1
-        for k in range(len(new)):
-            states[state, k] = new[k]
-    for k in range(len(origin)):
-        origins[state, k] = origin[k]
-    entry = counters[ENTRIES]
-    counters[ENTRIES] += 1
-    entries[entry, 0] = state
-    entries[entry, 1] = counters[QUEUE + origin[COST]]
-    counters[QUEUE + origin[COST]] = entry + 1
-    return True
-
-
-@compiled
-def _expand(
-    state: int, fill: bool, kinds: Table, kind_of: Ints, states: Table, table: Ints, origins: Table,
-    entries: Table, counters: Longs, scratch: Table,
-) -> bool:  # fmt: skip
-    """Visit all that one move from configuration `state` leads to; False when the arrays are full."""
-    held, order = states[state], scratch[ORDER]
-    new, spare, origin = scratch[NEW, : len(held)], scratch[SPARE], scratch[ORIGIN, :6]
-    offset = int(counters[OFFSET])
-    count = _sort_blocks(held, order)
-    for kind in range(len(kinds)):
-        begin, stop, size = int(kinds[kind, BEGIN]), int(kinds[kind, STOP]), int(kinds[kind, SIZE])
-        all_held = held[stop - 1] != ABSENT
-        # One turn for each block of the kind that may have to be released first, and one without.
-        for turn in range(begin if all_held else stop, stop + 1):
-            extra = turn if turn < stop else -1
-            for first in range(count + 1):
-                # The empty range, (0, -1), is looked at once.
-                for last in range(first if first else -1, count):
-                    frees_kind = False
-                    frees_extra = False
-                    for k in range(first, last + 1):
-                        frees_extra |= order[k] == extra
-                        frees_kind |= kind_of[order[k]] == kind
-                    if frees_extra or (all_held and extra < 0 and not frees_kind):
-                        continue
-                    at = _first_fit(held, kind_of, kinds, order, count, kind, offset, first, last, extra)
-                    if first <= last:
-                        low, high = order[first], order[last]
-                        if held[low] + kinds[kind_of[low], SIZE] <= at or held[high] >= at + size:
-                            continue
-                    cost = 2 + last - first + int(extra >= 0)
-                    if not fill:
-                        cost += origins[state, COST]
-                    kinds[kind, HIGHEST] = max(kinds[kind, HIGHEST], at + size)
-                    if at + size > kinds[kind, LIMIT]:
-                        if counters[FAILED_STATE] < 0 or cost < counters[FAILED_COST]:
-                            counters[FAILED_STATE] = state
-                            counters[FAILED_KIND] = kind
-                            counters[FAILED_EXTRA] = extra
-                            counters[FAILED_COST] = cost
-                        if not fill:
-                            continue
-                    for k in range(len(new)):
-                        new[k] = held[k]
-                    for k in range(first, last + 1):
-                        block = order[k]
-                        _remove(new, kinds[kind_of[block], BEGIN], kinds[kind_of[block], STOP], held[block])
-                    if extra >= 0:
-                        _remove(new, begin, stop, held[extra])
-                    _place(new, begin, stop, at)
-                    if fill:
-                        _fill_up(new, kind_of, kinds, spare, offset)
-                        cost = 0
-                    origin[PARENT], origin[KIND], origin[EXTRA] = state, kind, extra
-                    origin[FIRST], origin[LAST], origin[COST] = first, last, cost
-                    if not _visit(states, table, origins, entries, counters, new, origin):
-                        return False
-    return True
-
-
-@compiled(at_once=True)
-def _advance(
-    quota: int, fill: bool, kinds: Table, kind_of: Ints, states: Table, table: Ints, origins: Table,
-    entries: Table, counters: Longs, scratch: Table,
-) -> int:  # fmt: skip
-    """Expand up to `quota` configurations, cheapest first; DONE, MORE or FULL."""
-    for _ in range(quota):
-        cost = int(counters[AT_COST])
-        while cost < COSTS and counters[QUEUE + cost] == 0:
-            cost += 1
-        counters[AT_COST] = cost
-        if cost == COSTS or (counters[FAILED_STATE] >= 0 and cost + 1 >= counters[FAILED_COST]):
-            return DONE
-        entry = counters[QUEUE + cost] - 1
-        counters[QUEUE + cost] = entries[entry, 1]
-        state = int(entries[entry, 0])
-        if origins[state, COST] == cost and not _expand(
-            state, fill, kinds, kind_of, states, table, origins, entries, counters, scratch
-        ):
-            return FULL
-    return MORE
-
-
 def search(
     kinds: list[tuple[int, int, int, int]],
     goal: Goal,
@@ -351,7 +128,7 @@ def search(
     quota = 1
     while outcome == MORE and time.monotonic() < deadline:
         begin = time.monotonic()
-        outcome = _advance(quota, *state.arguments)
+        outcome = advance(quota, *state.arguments)
         # Short slices keep the deadline, however large a configuration is.
         quota = 2 * quota if time.monotonic() - begin < 0.02 else max(1, quota // 2)
         if progress is not None:
@@ -383,13 +160,13 @@ class _State:
         self.scratch: Table = np.zeros((4, max(6, blocks)), np.int32)
         root: Ints = np.full(blocks, ABSENT, np.int32)
         if goal is Goal.FILLED:
-            _fill_up(root, self.kind_of, self.kinds, self.scratch[SPARE], offset)
+            fill_up(root, self.kind_of, self.kinds, self.scratch[SPARE], offset)
         origin: Ints = np.array([-1, -1, -1, 0, -1, 0], np.int32)
-        _visit(self.states, self.table, self.origins, self.entries, self.counters, root, origin)
+        visit(self.states, self.table, self.origins, self.entries, self.counters, root, origin)
 
     @property
     def arguments(self) -> tuple[bool, Table, Ints, Table, Ints, Table, Table, Longs, Table]:
-        """What `_advance` works on."""
+        """What `advance` works on."""
         return (
             self.goal is Goal.FILLED, self.kinds, self.kind_of, self.states, self.table, self.origins,
             self.entries, self.counters, self.scratch,
@@ -439,8 +216,8 @@ class _State:
         for step in reversed(path[:-1]):
             _parent, kind, extra, first, last, _cost = (int(n) for n in self.origins[step])
             held = self.states[self.origins[step, PARENT]].copy()
-            count = _sort_blocks(held, order)
-            at = _first_fit(
+            count = sort_blocks(held, order)
+            at = first_fit(
                 held,
                 self.kind_of,
                 self.kinds,
@@ -457,22 +234,22 @@ class _State:
             operations.append(Allocate(kind, at))
             if self.goal is Goal.FILLED:
                 for gone in [(int(self.kind_of[block]), int(held[block])) for block in leaving]:
-                    _remove(held, int(self.kinds[gone[0], BEGIN]), int(self.kinds[gone[0], STOP]), gone[1])
-                _place(held, int(self.kinds[kind, BEGIN]), int(self.kinds[kind, STOP]), at)
+                    remove(held, int(self.kinds[gone[0], BEGIN]), int(self.kinds[gone[0], STOP]), gone[1])
+                place(held, int(self.kinds[kind, BEGIN]), int(self.kinds[kind, STOP]), at)
                 operations += self._filling(held)
         return operations
 
     def _filling(self, held: Ints) -> list[Operation]:
-        """The allocations by which `_fill_up` fills `held`; changes it."""
+        """The allocations by which `fill_up` fills `held`; changes it."""
         before = held.copy()
         operations: list[Operation] = []
         order: Ints = self.scratch[SPARE]
         for kind, (begin, stop) in enumerate(self.kinds[:, [BEGIN, STOP]].tolist()):
             for _ in range(int((before[begin:stop] == ABSENT).sum())):
-                count = _sort_blocks(held, order)
-                at = _first_fit(
+                count = sort_blocks(held, order)
+                at = first_fit(
                     held, self.kind_of, self.kinds, order, count, kind, int(self.counters[OFFSET]), 0, -1, -1
                 )
-                _place(held, begin, stop, at)
+                place(held, begin, stop, at)
                 operations.append(Allocate(kind, at))
         return operations
