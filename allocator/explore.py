@@ -97,7 +97,7 @@ class CounterExample:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a search found and how far it went."""
+    """What a search found and how far it went; Ctrl-C ends it early and keeps what it found."""
 
     revision: str
     examples: tuple[CounterExample, ...]
@@ -105,6 +105,7 @@ class Report:
     steps: int
     seconds: float
     seed: int
+    interrupted: bool
 
 
 def explore(
@@ -128,23 +129,27 @@ def explore(
     repaired = revision
     corpus = _Corpus(rng)
     walks = done = 0
-    while done < steps if steps is not None else time.monotonic() - begin < seconds:
-        walks += 1
-        pages, prefix = corpus.choose()
-        world = World(repaired, pages, parts)
-        walk, failure = _walk(world, prefix, _words(rng, unknown), rng, corpus)
-        done += len(walk)
-        if failure is not None:
-            example = _attribute(revision, repaired, pages, walk, failure.invariant, parts, rng)
-            examples.append(example)
-            if example.hazard is not None:
-                repaired = example.hazard.repaired(repaired)
-            else:
-                unknown.append(frozenset(each.name for each in example.operations))
-        if progress is not None and walks % 64 == 0:
-            progress(done, len(examples))
+    interrupted = False
+    try:
+        while done < steps if steps is not None else time.monotonic() - begin < seconds:
+            walks += 1
+            pages, prefix = corpus.choose()
+            world = World(repaired, pages, parts)
+            walk, failure = _walk(world, prefix, _words(rng, unknown), rng, corpus)
+            done += len(walk)
+            if failure is not None:
+                example = _attribute(revision, repaired, pages, walk, failure.invariant, parts, rng)
+                examples.append(example)
+                if example.hazard is not None:
+                    repaired = example.hazard.repaired(repaired)
+                else:
+                    unknown.append(frozenset(each.name for each in example.operations))
+            if progress is not None and walks % 64 == 0:
+                progress(done, len(examples))
+    except KeyboardInterrupt:
+        interrupted = True
     examples.sort(key=lambda each: (each.hazard.name if each.hazard else "", len(each.operations)))
-    return Report(revision.name, tuple(examples), walks, done, time.monotonic() - begin, seed)
+    return Report(revision.name, tuple(examples), walks, done, time.monotonic() - begin, seed, interrupted)
 
 
 class _Corpus:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -73,6 +74,9 @@ def run(options: argparse.Namespace) -> int:
             Path(options.json).write_text(text)
     if options.json != "-":
         print(_text(report))
+    if report.interrupted:
+        print("gcma explore: interrupted; what was found until then is above", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 1 if report.examples else 0
 
 
@@ -105,6 +109,7 @@ def _as_json(report: "Report") -> dict[str, Any]:
         "seed": report.seed,
         "steps": report.steps,
         "seconds": round(report.seconds, 3),
+        "interrupted": report.interrupted,
         "defects": [
             {
                 "name": example.hazard.name if example.hazard else None,

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from gcma import explore, latency
+from gcma import explore, latency, progress
 
 
 def run(command: ModuleType, *words: str) -> int:
@@ -44,6 +44,20 @@ def test_json_stands_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     again = json.loads(path.read_text())
     assert again["defects"] == result["defects"]
     assert "defects in" in capsys.readouterr().out
+
+
+def test_an_interrupted_search_tells_what_it_found(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: progress.Progress, done: int) -> None:
+        if done > 3000:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress.Progress, "show", interrupt)
+    assert run(explore, "--revision", "rfc", "--seconds", "100") == 130
+    result = capsys.readouterr()
+    assert "R3: " in result.out
+    assert result.err == "gcma explore: interrupted; what was found until then is above\n"
 
 
 @pytest.mark.parametrize("words", [("--seconds", "0"), ("--seconds", "nan"), ("--steps", "0")])
