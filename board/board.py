@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from allocator import SAFE, Buffer, ContiguousArea, PhysicalMemory, Revision, from_tree
 from board import screen
 from board.camera import Camera
-from board.console import Console
+from board.console import TAIL_BYTES, Console
 from board.doorbell import Doorbell
 from board.error import (
     DeadlineError,
@@ -176,9 +176,8 @@ class Board:
         :raise DiedError: QEMU ended meanwhile
         :raise DeadlineError: no report within the case's deadline
         """
-        if self.state is not State.IDLE:
-            raise RuntimeError(f"run() needs an idle board; this one is {self.state.value}")
-        self.state, self._case = State.RUNNING, case
+        self._begin("run()")
+        self._case = case
         self._services.mount()
         began = time.monotonic()
         report = self._ask((case.number,), case.deadline, case.id)
@@ -196,6 +195,11 @@ class Board:
         self._camera.refusal = self._v3d.refusal = ""
         return Verdict(outcome, seconds, report.bytes_verified, message, pool)
 
+    def _begin(self, what: str) -> None:
+        if self.state is not State.IDLE:
+            raise RuntimeError(f"{what} needs an idle board; this one is {self.state.value}")
+        self.state = State.RUNNING
+
     def _ask(self, words: tuple[int, ...], seconds: float, what: str) -> Report:
         """Have the firmware do something; what it reports."""
         self._services.next = words
@@ -210,10 +214,8 @@ class Board:
         :raise RequestError: refused; the board goes on
         :raise LostBoardError: it faulted, QEMU ended, or there was no report within DIRECTIVE_SECONDS
         """
-        if self.state is not State.IDLE:
-            raise RuntimeError(f"obey() needs an idle board; this one is {self.state.value}")
+        self._begin("obey()")
         what = directive.name.lower()
-        self.state = State.RUNNING
         report = self._ask((directive, *arguments), DIRECTIVE_SECONDS, what)
         if report.outcome is Outcome.FAULT:
             raise self._lost(FaultError, f"{what}: the firmware faulted: {report.message}")
@@ -254,11 +256,9 @@ class Board:
         :raise RequestError: the board has no such device
         :raise allocator.ReachError: it does not
         """
-        path = self.plan.devices.get(device)
-        if path is None:
-            have = ", ".join(self.plan.devices)
-            raise RequestError(f"{self.plan.name}: no {device!r}: this board's devices are {have}")
-        return self.model.check_reach(path, address, 1)
+        if device not in self.plan.devices:
+            raise RequestError(f"{self.plan.name}: no {device!r} among {', '.join(self.plan.devices)}")
+        return self.model.check_reach(self.plan.devices[device], address, 1)
 
     def screenshot(self) -> bytes:
         """The screen as a PNG.
@@ -274,9 +274,7 @@ class Board:
         :raise DiedError: QEMU ended meanwhile
         :raise DeadlineError: it went on for longer than ``seconds``
         """
-        if self.state is not State.IDLE:
-            raise RuntimeError(f"attach() needs an idle board; this one is {self.state.value}")
-        self.state = State.RUNNING
+        self._begin("attach()")
         self._services.next = (Directive.CONSOLE,)
         self._serve(lambda: self.halted or step(), math.inf if seconds is None else seconds, "console")
         self.console.drain()
@@ -303,13 +301,17 @@ class Board:
 
     def tail(self) -> str:
         """The end of it, as much as one wants to see in a failure."""
-        self.console.drain()
-        return self.console.tail()
+        return self.serial()[-TAIL_BYTES:]
 
     @property
     def command(self) -> str:
         """QEMU's command line."""
         return self._qemu.command_text()
+
+    @property
+    def alive(self) -> bool:
+        """Whether QEMU runs."""
+        return self.state is not State.OFF and self._qemu.ending() is None
 
     @property
     def qemu_pid(self) -> int | None:

@@ -146,11 +146,10 @@ class Evidence:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:
-        """Put a fresh board in the place of one that the last test has lost."""
+        """Put a fresh board in the place of one that was lost since the last test began."""
         for each in self.boards:
-            if each.state not in (State.IDLE, State.OFF):
+            if each.state is not State.IDLE or not each.alive:
                 each.close()
-            if each.state is State.OFF:
                 _start(each)
 
     @pytest.hookimpl(wrapper=True)

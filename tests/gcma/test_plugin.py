@@ -274,6 +274,30 @@ def test_a_lost_board_is_replaced(pytester: pytest.Pytester, tree: Path) -> None
 
 
 @pytest.mark.qemu
+def test_a_board_that_died_between_tests_is_replaced(pytester: pytest.Pytester, tree: Path) -> None:
+    pytester.makepyfile(
+        """
+        import os, signal, time
+
+        def test_kill(gcma_board):
+            os.kill(gcma_board.qemu_pid, signal.SIGKILL)
+            while gcma_board.alive:
+                time.sleep(0.01)
+
+        def test_fresh(gcma_camera):
+            assert gcma_camera.capture(8, 8).number == 1
+
+        def test_off(gcma_board):
+            gcma_board.close()
+
+        def test_fresh_again(gcma_camera):
+            assert gcma_camera.capture(8, 8).number == 1
+        """
+    )
+    run(pytester, "--gcma-board=my.dts", "--gcma-scope=session").assert_outcomes(passed=4)
+
+
+@pytest.mark.qemu
 @pytest.mark.parametrize(("scope", "boards_booted"), [("function", 3), ("module", 2), ("session", 1)])
 def test_scope(pytester: pytest.Pytester, tree: Path, scope: str, boards_booted: int) -> None:
     test = "def test_{}(gcma_board): open('pids', 'a').write(f'{{gcma_board.qemu_pid}}\\n')\n"
