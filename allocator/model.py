@@ -41,8 +41,7 @@ class Model:
         self.cleancache: Cleancache | None = None
         self._devices: dict[str, Device] = {}
         live = [region for region in verdict.regions.values() if region.live and region.cma]
-        # Dynamic regions are set up while they are placed, static ones late (facts:
-        # fdt_scan_reserved_mem_late).
+        # Dynamic regions are set up while they are placed, static ones late (fdt_scan_reserved_mem_late).
         for region in sorted(live, key=lambda each: each.kind is not Kind.DYNAMIC):
             self.areas[region.path] = self._area(region, revision)
             if region.default:

@@ -132,9 +132,7 @@ def test_checked_release_refuses_what_is_no_allocation(
 
 
 def test_double_release_in_v2_lets_the_books_drift() -> None:
-    """CMA clears the bitmap whatever guaranteed CMA answers (facts: `cma_release` ignores
-    `gcma_free_range`).
-    """
+    """CMA clears the bitmap whatever guaranteed CMA answers (R1 in docs/semantics.md)."""
     area = guaranteed(V2)
     pfn = area.cma_alloc(4)
     assert area.cma_release(pfn, 4)
