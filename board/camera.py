@@ -32,7 +32,7 @@ class Camera:
     def __init__(
         self, page: NDArray[np.uint8], ram: NDArray[np.uint8], objection: Callable[[int, int], str | None]
     ) -> None:
-        self._page = memoryview(page)  # type: ignore[arg-type]
+        self._page = page.data
         self._registers = self._page[protocol.CAMERA_AT : protocol.CAMERA_AT + 40].cast("I")
         self._ram = ram
         self._objection = objection

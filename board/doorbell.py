@@ -33,7 +33,7 @@ class Doorbell:
 
     def __init__(self, page: NDArray[np.uint8]) -> None:
         self.page = page
-        self._bytes = memoryview(page)  # type: ignore[arg-type]
+        self._bytes = page.data
         # one aligned 32-bit load or store each, which the guest sees whole
         words = self._bytes.cast("I")
         self._rung = words[protocol.REQUEST_AT // 4 : protocol.REQUEST_AT // 4 + 1]

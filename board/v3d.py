@@ -34,7 +34,7 @@ class V3d:
         *,
         mmu: bool,
     ) -> None:
-        self._page = memoryview(page)  # type: ignore[arg-type]
+        self._page = page.data
         self._registers = self._page[protocol.V3D_AT : protocol.V3D_AT + 16].cast("I")
         self._ram = ram
         self._objection = objection

@@ -16,9 +16,6 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[1]
 PACKAGES = ("allocator", "board", "dts", "gcma", "guest")
-# Building and installing once is enough: all tests here go to one worker.
-pytestmark = pytest.mark.xdist_group("packaging")
-
 Finished = subprocess.CompletedProcess[str]
 
 

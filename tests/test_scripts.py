@@ -117,7 +117,7 @@ echo "== 7 passed in 0.1s =="; exit {of["pytest"]}""",
     return start
 
 
-ALL = "<pytest><-n><2><--dist><loadgroup>"
+ALL = "<pytest><-n><2><--dist><loadfile>"
 
 
 def test_all_gates_in_order(gates: Callable[..., Finished]) -> None:

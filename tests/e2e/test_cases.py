@@ -15,8 +15,7 @@ from board import ALL_TESTS, load_plan
 from guest import pattern
 from guest.protocol import CASES
 
-# one worker: the tests look at the same two runs
-pytestmark = [pytest.mark.qemu, pytest.mark.xdist_group("cases")]
+pytestmark = pytest.mark.qemu
 Start = Callable[..., Any]
 
 VISIBLE = [test.id for test in ALL_TESTS if not getattr(test.subject, "hidden", False)]
