@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from allocator import CmaAllocError, PhysicalMemory, from_tree
-from allocator.cma import CmaArea
+from allocator.cma import CmaArea, Tenant
 from board.console import TAIL_BYTES
 from board.error import EvidenceError
 from board.initramfs import Entry, archive
@@ -32,6 +32,7 @@ HELD: Final = 3
 CMA_ALIGNMENT: Final = 8
 """CONFIG_CMA_ALIGNMENT: no request is aligned to more than this order."""
 POOL: Final = "/reserved-memory/gcma"
+PAGEBLOCK_PAGES: Final = 512
 FIRST_BANK_BYTES: Final = 0x3C00_0000
 SETTLE_MS: Final = 10_000
 """Guest time, which passes at once while nothing runs; late in its boot Linux tests its ciphers."""
@@ -80,8 +81,10 @@ class Call:
     """What Linux answered.
 
     :ivar pfn: None when it failed
-    :ivar model_pfn: where the model puts the request, its area in the same state; None when it has no room
-    :ivar skipped: free places that Linux passed over before this one, since something there did not move
+    :ivar model_pfn: what the model answers in the same state, the same pages pinned; None when it fails
+    :ivar skipped: free places that Linux passed over before this one
+    :ivar beside: those of them that hold no pinned page, but begin or end in a pageblock that does
+    :ivar unexplained: those of them with no pinned page near
     """
 
     request: Request
@@ -89,6 +92,18 @@ class Call:
     latency_ns: int
     model_pfn: int | None
     skipped: int
+    beside: int
+    unexplained: int
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both answered the same."""
+        return self.pfn == self.model_pfn
+
+    @property
+    def explained(self) -> bool:
+        """Whether they did, or differ because the kernel isolates whole pageblocks and the model does not."""
+        return not self.unexplained and (self.agrees or bool(self.beside))
 
 
 def requests(count: int, seed: int = 1) -> list[Request]:
@@ -168,60 +183,94 @@ def run(plan: LinuxPlan, text: str, more: Sequence[Entry] = ()) -> str:
 def read_calls(log: str, sequence: list[Request], place: Range) -> list[Call]:
     """Linux's answers, with the model's to the same requests.
 
-    The model's area is kept in the kernel's state: it takes the place that Linux took, if that
-    lies on its way, so one difference does not bring on the next.
+    The model knows which pages are pinned and answers by itself. Then it is made to take the
+    place that Linux took, if that lies on its way, so one difference does not bring on the next.
 
     :raise BenchError: the log does not have the answers, or Linux took a place that first fit never comes to
     """
-    lines = [line.split() for line in log.splitlines() if line.startswith(("@@ alloc ", "@@ free "))]
-    asked = [request for request in sequence if request.pages]
-    answers = [(int(words[2]), int(words[3]), int(words[4])) for words in lines if words[1] == "alloc"]
-    if [slot for slot, _, _ in answers] != [request.slot for request in asked]:
-        raise BenchError(f"the guest answered {len(answers)} of {len(asked)} requests")
+    asked = {request.slot: request for request in sequence if request.pages}
+    freed = [request.slot for request in sequence if not request.pages]
     _, _, tail = log.partition("available_pages\n")
-    available = int(tail.split()[0])
     area = Witnessed("gcma", place.base >> 12, place.size >> 12)
-    area.take_at_boot(area.count - available)
-    results = iter(answers)
+    area.take_at_boot(area.count - int(tail.split()[0]))
     held: dict[int, tuple[int, int]] = {}
     out: list[Call] = []
-    for request in sequence:
-        if not request.pages:
-            if request.slot in held:
-                area.cma_release(*held.pop(request.slot))
-            continue
-        _, pfn, ticks = next(results)
-        first = area.first_fit(request.pages, request.order)
-        skipped = area.follow(request.pages, request.order, pfn or None)
-        if pfn:
-            held[request.slot] = (pfn, request.pages)
-        out.append(Call(request, pfn or None, ticks * TICK_NS, first, skipped))
+    for line in log.splitlines():
+        match line.split():
+            case ["@@", "pinned", pfn]:
+                area.lend(int(pfn))
+            case ["@@", "unpinned"]:
+                area.take_back()
+            case ["@@", "free", slot, _, _]:
+                area.cma_release(*held.pop(int(slot)))
+            case ["@@", "alloc", slot, pfn, ticks]:
+                request, at = asked[int(slot)], int(pfn) or None
+                model = area.foresee(request.pages, request.order)
+                skipped = area.follow(request.pages, request.order, at)
+                clear = [start for start in skipped if not area.pins(start, start + request.pages)]
+                beside = sum(area.pins(*_pageblocks(start, request.pages)) for start in clear)
+                if at is not None:
+                    held[request.slot] = at, request.pages
+                nanoseconds = int(ticks) * TICK_NS
+                strange = len(clear) - beside
+                out.append(Call(request, at, nanoseconds, model, len(skipped), beside, strange))
+    if [call.request.slot for call in out] != list(asked) or set(held) & set(freed):
+        raise BenchError(f"the guest answered {len(out)} of {len(asked)} requests")
     return out
 
 
-class Witnessed(CmaArea):
-    """The model of CMA, told by the kernel which places something could not be moved from."""
+def _pageblocks(start: int, pages: int) -> tuple[int, int]:
+    """The whole pageblocks that a range lies in."""
+    end = start + pages
+    return start - start % PAGEBLOCK_PAGES, end + -end % PAGEBLOCK_PAGES
 
-    _wanted: int | None = None
-    _tried = 0
+
+class Witnessed(CmaArea):
+    """The model of CMA, which can be made to follow Linux after it has answered by itself."""
+
+    def __init__(self, name: str, base_pfn: int, count: int) -> None:
+        super().__init__(name, base_pfn, count)
+        self._follows = False
+        self._wanted: int | None = None
+        self._tried: list[int] = []
+        self._lent: list[int] = []
 
     def take_at_boot(self, pages: int) -> None:
         """The kernel's own pools are the area's first allocations."""
         if pages:
             self.follow(pages, 0, self.base_pfn)
 
-    def first_fit(self, count: int, order: int) -> int | None:
-        """Where a request goes if everything moves out of its way."""
-        mask = (1 << order) - 1
-        bit = self.runs.find(count, mask, self.base_pfn & mask, 0)
-        return None if bit < 0 else self.base_pfn + bit
+    def lend(self, pfn: int) -> None:
+        """A page is somebody's who pinned it; one of another area does not matter here."""
+        if self.holds(pfn) and self.tenant(pfn) is None:
+            self.settle(pfn, Tenant.ANONYMOUS)
+            self.pin(pfn)
+            self._lent.append(pfn)
 
-    def follow(self, count: int, order: int, pfn: int | None) -> int:
-        """Do as Linux did; the number of places passed over.
+    def take_back(self) -> None:
+        """All such pages are free again."""
+        while self._lent:
+            self.leave(self._lent.pop())
 
-        :raise BenchError: first fit never comes to that place
+    def foresee(self, count: int, order: int) -> int | None:
+        """What the model answers to a request, which it then forgets."""
+        try:
+            pfn = self.cma_alloc(count, order)
+        except CmaAllocError:
+            return None
+        self.cma_release(pfn, count)
+        return pfn
+
+    def pins(self, start: int, end: int) -> bool:
+        """Whether a page of the range is pinned."""
+        return any(start <= pfn < end for pfn in self._lent)
+
+    def follow(self, count: int, order: int, pfn: int | None) -> list[int]:
+        """Do as Linux did; the places that it passed over.
+
+        :raise BenchError: the search never comes to that place
         """
-        self._wanted, self._tried = pfn, 0
+        self._follows, self._wanted, self._tried = True, pfn, []
         try:
             self.cma_alloc(count, order)
         except CmaAllocError as error:
@@ -230,11 +279,15 @@ class Witnessed(CmaArea):
                     f"Linux put {count} pages at pfn {pfn:#x}, where first fit never comes to"
                 ) from error
             return self._tried
-        return self._tried - 1
+        finally:
+            self._follows = False
+        return self._tried[:-1]
 
     def _claim(self, pfn: int, count: int) -> int:
-        self._tried += 1
-        return super()._claim(pfn, count) if pfn == self._wanted else errno.EBUSY
+        if not self._follows:
+            return super()._claim(pfn, count)
+        self._tried.append(pfn)
+        return 0 if pfn == self._wanted else errno.EBUSY
 
 
 @dataclass(frozen=True, slots=True)

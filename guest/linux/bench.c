@@ -19,7 +19,7 @@
 #include "cma_bench.h"
 
 enum {
-	SYS_FCNTL = 25, SYS_PIPE2 = 59, SYS_VMSPLICE = 75, SYS_MUNMAP = 215, SYS_MMAP = 222, SYS_FINIT_MODULE = 273,
+	SYS_FCNTL = 25, SYS_PIPE2 = 59, SYS_PREAD64 = 67, SYS_VMSPLICE = 75, SYS_MUNMAP = 215, SYS_MMAP = 222, SYS_FINIT_MODULE = 273,
 	O_CREAT = 0100, F_SETPIPE_SZ = 1031, PAGE = 4096, SLOTS = 4096, PIPE_PAGES = 256,
 };
 
@@ -148,9 +148,26 @@ static void map(uint64_t slot, size_t size)
 		maps[slot].at[i] = 1;
 }
 
+/* Where a page of ours lies, for the host (Documentation/admin-guide/mm/pagemap.rst). */
+static void say_place(const char *page)
+{
+	static long pagemap = -1;
+	uint64_t entry = 0;
+
+	if (pagemap < 0)
+		pagemap = open_file("/proc/self/pagemap", O_RDONLY);
+	if (SYS4(SYS_PREAD64, pagemap, &entry, sizeof entry, (uintptr_t)page / PAGE * sizeof entry) != sizeof entry)
+		say("@@ failed pagemap\n");
+	say("@@ pinned ");
+	say_number(entry & ((1ull << 55) - 1));
+	say("\n");
+}
+
 /* What was lent to pipes comes back. */
 static void unpin(void)
 {
+	if (pipe_count)
+		say("@@ unpinned\n");
 	while (pipe_count) {
 		pipe_count--;
 		SYS1(SYS_CLOSE, pipes[pipe_count][0]);
@@ -176,6 +193,7 @@ static void pin(uint64_t slot, uint64_t pages)
 		vector.size = PAGE;
 		if (SYS4(SYS_VMSPLICE, pipes[pipe_count - 1][1], &vector, 1, 0) != PAGE)
 			say("@@ failed pin\n");
+		say_place(vector.base);
 	}
 }
 

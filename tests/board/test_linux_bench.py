@@ -95,6 +95,32 @@ def test_a_place_passed_over_is_counted_and_not_carried_on() -> None:
     ]  # fmt: skip
 
 
+def test_a_place_passed_over_for_no_reason_is_not_explained() -> None:
+    (call,) = read_calls(log("alloc 0 66048 1"), [Request(0, 256, 8)], PLACE)
+    assert (call.agrees, call.explained, call.unexplained) == (False, False, 2)
+
+
+def test_the_model_knows_the_pins() -> None:
+    sequence = [Request(0, 256, 8), Request(1, 512, 8)]
+    lines = ("pinned 65537", "pinned 65793", "pinned 7", "alloc 0 66048 1", "unpinned", "alloc 1 65536 1")
+    calls = read_calls(log(*lines), sequence, PLACE)
+    assert [(call.model_pfn, call.skipped, call.beside) for call in calls] == [(66048, 2, 0), (65536, 0, 0)]
+    assert all(call.agrees and call.explained for call in calls)
+
+
+def test_a_pin_in_the_same_pageblock_explains_a_difference() -> None:
+    (call,) = read_calls(log("pinned 65537", "alloc 0 66048 1"), [Request(0, 256, 8)], PLACE)
+    assert (call.model_pfn, call.skipped, call.beside, call.unexplained) == (65792, 2, 1, 0)
+    assert call.explained
+    assert not call.agrees
+
+
+def test_a_model_that_fails_where_linux_does() -> None:
+    pins = [f"pinned {65536 + 256 * index}" for index in range(16)]
+    (call,) = read_calls(log(*pins, "alloc 0 0 1"), [Request(0, 256, 8)], PLACE)
+    assert (call.agrees, call.skipped, call.unexplained) == (True, 16, 0)
+
+
 def test_a_failure_has_tried_every_place() -> None:
     (call,) = read_calls(log("alloc 0 0 1"), [Request(0, 2048, 8)], PLACE)
     assert (call.pfn, call.model_pfn, call.skipped) == (None, 65536, 9)
