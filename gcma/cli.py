@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "replay": "run a recorded or generated workload against the allocators, side by side",
     "size": "how large must the area be; what does each size cost and gain",
     "prove": "can any order of the declared buffers fail? certificate or counter-example",
+    "latency": "the latencies published in 2015 beside the model's: what is fitted, what is predicted",
     "explore": "search for a shortest sequence of operations that breaks a revision",
     "doctor": "which tools are here, what each is needed for, how to get what is missing",
     "completion": "print what makes a shell complete gcma's commands and options",
