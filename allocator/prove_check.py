@@ -25,6 +25,8 @@ from allocator.error import AllocatorError
 
 __all__ = ["CertificateError", "check"]
 
+NUMBER_MAX = 1 << 30
+
 Blocks = tuple[tuple[int, ...], ...]
 """Start of each held buffer, by kind, ascending."""
 
@@ -44,11 +46,14 @@ class _Claim:
             self.base = int(problem["base_pfn"])
             self.pages = int(problem["pages"])
             self.demands = [
-                (int(each["count"]), int(each["pages"]), 1 << int(each["align"]), each["limit"])
+                (int(each["count"]), int(each["pages"]), 1 << min(int(each["align"]), 64), each["limit"])
                 for each in problem["demands"]
             ]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CertificateError(f"the certificate lacks or garbles a part: {error!r}") from error
+        numbers = [self.pages, *(number for demand in self.demands for number in demand[:2])]
+        if not self.demands or not all(0 < number < NUMBER_MAX for number in numbers) or self.base < 0:
+            raise CertificateError(f"the certificate speaks of numbers outside 1 to {NUMBER_MAX - 1}")
         smallest = min(align for _count, _pages, align, _limit in self.demands)
         if self.unit < 1 or (self.base + self.lead) % smallest or not 0 <= self.lead < smallest:
             raise CertificateError(
@@ -65,17 +70,16 @@ class _Claim:
             room = self.pages if limit is None else min(self.pages, int(limit))
             self.limits.append((room - pages - self.lead) // self.unit + size // self.unit)
 
-    def aligned(self, start: int, kind: int) -> bool:
-        """Whether a buffer of `kind` may start at unit `start`."""
-        return (self.base + self.lead + start * self.unit) % self.demands[kind][2] == 0
+    def place(self, kind: int, at: int) -> int:
+        """The lowest unit from `at` on where a buffer of `kind` may start."""
+        align = self.demands[kind][2]
+        first = -(self.base + self.lead) % align // self.unit
+        spacing = max(1, align // self.unit)
+        return at + (first - at) % spacing
 
-    def places(self, kind: int) -> Iterator[int]:
-        """All starts for a buffer of `kind`, without end."""
-        start = 0
-        while True:
-            if self.aligned(start, kind):
-                yield start
-            start += 1
+    def places(self, kind: int, begin: int, end: int) -> int:
+        """How many such units lie in [begin, end)."""
+        return max(0, -(-(end - self.place(kind, begin)) // max(1, self.demands[kind][2] // self.unit)))
 
 
 def check(certificate: dict[str, Any]) -> None:
@@ -107,19 +111,10 @@ def _check_ends(claim: _Claim, ends: list[int]) -> None:
             budget.append((ends[other], held * _most_blocked(claim, kind, other, size, other_size)))
         # Places below `end` blocked by kinds that stay below it: at most their budget, at most the places
         # there are.
-        places = claim.places(kind)
-        below = 0
         capacity = 0
-        next_place = next(places)
         for end, more in sorted(budget):
-            while next_place < end:
-                below += 1
-                next_place = next(places)
-            capacity = min(capacity + more, below)
-        places = claim.places(kind)
-        start = next(places)
-        for _ in range(capacity):
-            start = next(places)
+            capacity = min(capacity + more, claim.places(kind, 0, end))
+        start = claim.place(kind, 0) + capacity * max(1, claim.demands[kind][2] // claim.unit)
         if start + size > ends[kind]:
             raise CertificateError(
                 f"a buffer of kind {kind} may end at unit {start + size}, above {ends[kind]}"
@@ -129,12 +124,11 @@ def _check_ends(claim: _Claim, ends: list[int]) -> None:
 def _most_blocked(claim: _Claim, kind: int, other: int, size: int, other_size: int) -> int:
     """The most places of `kind` that one buffer of `other` overlaps, over one period of their alignments."""
     period = max(claim.kinds[kind][2], claim.kinds[other][2])
-    far = size + period
-    return max(
-        sum(claim.aligned(start, kind) for start in range(at - size + 1, at + other_size))
-        for at in range(far, far + period)
-        if claim.aligned(at, other)
-    )
+    most, at = 0, claim.place(other, size + period)
+    while at < size + 2 * period:
+        most = max(most, claim.places(kind, at - size + 1, at + other_size))
+        at = claim.place(other, at + 1)
+    return most
 
 
 def _check_configurations(claim: _Claim, rows: list[list[int]]) -> None:
@@ -158,7 +152,9 @@ def _check_configurations(claim: _Claim, rows: list[list[int]]) -> None:
 def _steps(claim: _Claim, blocks: Blocks) -> Iterator[Blocks]:
     """What can follow the full configuration `blocks`."""
     for kind, (_count, size, _align) in enumerate(claim.kinds):
-        for place in claim.places(kind):
+        # First fit puts a buffer at the first place of all, or at the first one behind a buffer that stays.
+        behind = (s + claim.kinds[k][1] for k, starts in enumerate(blocks) for s in starts)
+        for place in {claim.place(kind, at) for at in (0, *behind)}:
             stay = tuple(
                 tuple(s for s in starts if s + claim.kinds[k][1] <= place or s >= place + size)
                 for k, starts in enumerate(blocks)
@@ -174,16 +170,15 @@ def _steps(claim: _Claim, blocks: Blocks) -> Iterator[Blocks]:
                     yield _filled(
                         claim, (*left[:kind], tuple(sorted((*left[kind], place))), *left[kind + 1 :])
                     )
-            # Above the end of all buffers nothing is blocked: no first fit goes there.
-            if all(s + claim.kinds[k][1] <= place for k, starts in enumerate(blocks) for s in starts):
-                break
 
 
 def _lowest(claim: _Claim, blocks: Blocks, kind: int) -> int:
-    """First fit, told the long way."""
-    taken = {s + i for k, starts in enumerate(blocks) for s in starts for i in range(claim.kinds[k][1])}
-    size = claim.kinds[kind][1]
-    return next(p for p in claim.places(kind) if not any(p + i in taken for i in range(size)))
+    """First fit: go on behind whatever is in the way."""
+    held = [(s, s + claim.kinds[k][1]) for k, starts in enumerate(blocks) for s in starts]
+    size, at = claim.kinds[kind][1], claim.place(kind, 0)
+    while ends := [end for start, end in held if start < at + size and end > at]:
+        at = claim.place(kind, min(ends))
+    return at
 
 
 def _filled(claim: _Claim, blocks: Blocks) -> Blocks:

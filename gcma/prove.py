@@ -120,7 +120,7 @@ def _check(path: Path) -> int:
             problem = certificate["problem"]
             method = certificate["method"]
             print(f"{problem['area']}: every order succeeds in {problem['pages']} pages ({method})")
-    except (CertificateError, ValueError) as error:
+    except (CertificateError, ValueError, TypeError, KeyError, RecursionError) as error:
         print(f"gcma prove: {path}: {error}", file=sys.stderr)
         return 1
     return 0
