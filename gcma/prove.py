@@ -113,7 +113,11 @@ def _check(path: Path) -> int:
 
     try:
         certificates = json.loads(path.read_text())
-        if not isinstance(certificates, list) or not all(isinstance(each, dict) for each in certificates):
+        if (
+            not isinstance(certificates, list)
+            or not certificates
+            or not all(isinstance(each, dict) for each in certificates)
+        ):
             raise CertificateError("expected a list of certificates")
         for certificate in certificates:
             check(certificate)

@@ -83,6 +83,28 @@ def test_prove_certifies_and_checks(board, tmp_path, capsys):
     assert main(["prove", "--check", str(proof)]) == 1
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '[{"problem": 5}]',
+        '[{"problem": {"base_pfn": 0, "pages": 1e30, "demands": []}, "unit_pages": 1, "lead_pages": 0}]',
+        '[{"problem": {"base_pfn": 0, "pages": 9, "demands": [{"count": 1, "pages": 1, "align": 0, "limit": []}]},'
+        ' "unit_pages": 1, "lead_pages": 0, "ends": 3}]',
+    ],
+)
+def test_certificates_that_are_none_end_with_one_sentence(tmp_path, capsys, text):
+    path = tmp_path / "proof.json"
+    path.write_text(text)
+    assert main(["prove", "--check", str(path)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"gcma prove: {path}: ")
+    assert printed.err.count("\n") == 1
+
+
 def test_a_counter_example_is_a_trace(board, tmp_path, capsys):
     trace = tmp_path / "fail.trace"
     assert main(["prove", board(), "--trace", str(trace)]) == 1
