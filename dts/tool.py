@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import signal
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dts.error import SourceError, ToolError
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 DEADLINE_S = 20.0
 MEMORY_BYTES = 512 << 20
@@ -24,30 +32,36 @@ def run(command: Sequence[str], data: bytes, directory: str, name: str) -> bytes
     import tempfile
 
     tool = command[0]
+    if shutil.which(tool) is None:
+        package = _PACKAGES.get(tool, tool)
+        raise ToolError(
+            f"{name}: {tool} is needed to read it and was not found; install the package {package}."
+        )
     with tempfile.TemporaryFile() as output:
         try:
+            # A session of its own, since cpp starts a compiler that would outlive it.
             process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.PIPE, cwd=directory or "."
+                [*_limits(), *command],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.PIPE,
+                cwd=directory or ".",
+                start_new_session=True,
             )
-        except FileNotFoundError:
-            package = _PACKAGES.get(tool, tool)
-            raise ToolError(
-                f"{name}: {tool} is needed to read it and was not found; install the package {package}."
-            ) from None
         except OSError as error:
             raise ToolError(
                 f"{name}: {tool} could not be started ({error.strerror}); check its installation."
             ) from error
-        _limit(process.pid)
         try:
             _, complaint = process.communicate(data, timeout=DEADLINE_S)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
             raise ToolError(
-                f"{name}: {tool} was expected to end within {DEADLINE_S:.0f} s and did not; look for an "
-                "include of a pipe or a device."
+                f"{name}: {tool} was expected to end within {DEADLINE_S:.0f} s and did not; "
+                "look for an include of a pipe or a device."
             ) from None
+        finally:
+            if process.poll() is None:
+                _end(process)
         text = complaint.decode("utf-8", "replace")
         if process.returncode < 0:
             raise ToolError(
@@ -60,15 +74,19 @@ def run(command: Sequence[str], data: bytes, directory: str, name: str) -> bytes
         return output.read()
 
 
-def _limit(pid: int) -> None:
-    """Bound the memory and the output of a running child; one that has ended already needs no bound."""
-    import resource
+def _limits() -> list[str]:
+    """The start of a command that bounds memory and output of the rest, also of what that starts."""
+    if shutil.which("prlimit") is None:  # util-linux, which only the smallest systems lack
+        return []
+    return ["prlimit", f"--as={MEMORY_BYTES}", f"--fsize={OUTPUT_BYTES}", "--core=0", "--"]
 
-    for what, limit in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_FSIZE, OUTPUT_BYTES)):
-        try:
-            resource.prlimit(pid, what, (limit, limit))
-        except (ProcessLookupError, PermissionError):
-            return
+
+def _end(process: Popen[bytes]) -> None:
+    """End the tool and what it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(OSError, ValueError):
+        process.communicate()
 
 
 def _first(text: str) -> str:
