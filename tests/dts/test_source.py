@@ -145,7 +145,7 @@ def test_a_missing_tool_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_macros_that_explode_are_stopped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """cpp works in a child of its own, which must end with it."""
+    """The work of cpp is done by a child of its own, which must end with it."""
     monkeypatch.setattr(tool, "DEADLINE_S", 0.5)
     doubling = "".join(f"#define L{index} L{index - 1} L{index - 1}\n" for index in range(1, 30))
     (folder / "much.dts").write_text(f"#define L0 x1;\n{doubling}/dts-v1/;\n/ {{ L29 }};\n")
