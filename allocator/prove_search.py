@@ -123,12 +123,13 @@ def search(
     each block). `progress` is told the number of configurations now and then.
     """
     state = _State(kinds, goal, offset, states_max)
+    step = advance.native  # compiled before the clock starts: it may take longer than the search
     deadline = time.monotonic() + seconds
     outcome = MORE
     quota = 1
     while outcome == MORE and time.monotonic() < deadline:
         begin = time.monotonic()
-        outcome = advance(quota, *state.arguments)
+        outcome = step(quota, *state.arguments)
         # Short slices keep the deadline, however large a configuration is.
         quota = 2 * quota if time.monotonic() - begin < 0.02 else max(1, quota // 2)
         if progress is not None:

@@ -91,8 +91,8 @@ def test_prove_certifies_and_checks(board, tmp_path, capsys):
         "{}",
         '[{"problem": 5}]',
         '[{"problem": {"base_pfn": 0, "pages": 1e30, "demands": []}, "unit_pages": 1, "lead_pages": 0}]',
-        '[{"problem": {"base_pfn": 0, "pages": 9, "demands": [{"count": 1, "pages": 1, "align": 0, "limit": []}]},'
-        ' "unit_pages": 1, "lead_pages": 0, "ends": 3}]',
+        '[{"problem": {"base_pfn": 0, "pages": 9, "demands": [{"count": 1, "pages": 1, "align": 0, '
+        '"limit": []}]}, "unit_pages": 1, "lead_pages": 0, "ends": 3}]',
     ],
 )
 def test_certificates_that_are_none_end_with_one_sentence(tmp_path, capsys, text):
