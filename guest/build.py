@@ -28,7 +28,7 @@ COMMON: Final = (
 )  # fmt: skip
 GCC: Final = (*COMMON, "-fno-tree-loop-distribute-patterns")  # or memset() would call itself
 CLANG: Final = (*COMMON, "--target=aarch64-none-elf", "-fuse-ld=lld", "-fno-builtin", "-Wl,--oformat=binary")
-COMPILE_SECONDS: Final = 120
+COMPILE_SECONDS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
