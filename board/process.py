@@ -129,6 +129,17 @@ class Qemu:
         """QEMU's process number."""
         return self._process.pid if self._process else None
 
+    def starved_seconds(self) -> float:
+        """How long QEMU's busiest waiter and we ourselves have waited for a processor, so far, in all.
+
+        From the kernel's ``schedstat``; 0 where it keeps none.
+        """
+        waits = [_run_delay(Path("/proc/self/schedstat"))]
+        if self._process is not None:
+            tasks = Path(f"/proc/{self._process.pid}/task").glob("*/schedstat")
+            waits.append(max(map(_run_delay, tasks), default=0.0))
+        return sum(waits)
+
     def ending(self) -> str | None:
         """How QEMU ended, in words; None while it runs."""
         status = self._process.poll() if self._process else 0
@@ -175,3 +186,11 @@ class Qemu:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _run_delay(path: Path) -> float:
+    """The second field: nanoseconds on a run queue (Documentation/scheduler/sched-stats.rst)."""
+    try:
+        return int(path.read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
