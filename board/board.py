@@ -41,7 +41,7 @@ BOOT_SECONDS: Final = 30.0
 DIRECTIVE_SECONDS: Final = 20.0
 GRACE_SECONDS: Final = 60.0
 """At most this much of the host's own work is added to a deadline: a guest may ask without end."""
-CROWDED_FACTOR: Final = 5
+CROWDED_FACTOR: Final = 4
 """At most this many deadlines more are given to a guest that waits for a processor."""
 IDLE_SPINS: Final = 2000
 """Polls before the host starts to sleep between them: about 0.2 ms, longer than a DMA test's own work."""
