@@ -46,7 +46,7 @@ def board(tmp_path):
 
 
 def test_prove_prints_the_shortest_failing_order(board, capsys):
-    assert main(["prove", board()]) == 1
+    assert main(["prove", board(), "--seconds", "120"]) == 1
     assert capsys.readouterr().out == (
         "/reserved-memory/pool@20000000: 8 MiB at 0x20000000\n"
         "  A  csi/small    2 x 1 MiB      aligned to 1 MiB\n"
