@@ -1,7 +1,9 @@
 """``gcma size``: how large must the area be?"""
 
 import argparse
+import contextlib
 import dataclasses
+import io
 import json
 import sys
 from pathlib import Path
@@ -44,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--memory", metavar="N", default="512M", help="ordinary memory (default: 512M)")
     parser.add_argument("--rate", type=float, default=1.0, metavar="R", help="sample this part of the pages")
+    parser.add_argument("--report", metavar="DIR", help="write a page to look at, DIR/index.html")
     parser.add_argument(
         "--plot", metavar="FILE", action="append", default=[], help="draw the curves: .png or .svg"
     )
@@ -109,11 +112,32 @@ def run(options: argparse.Namespace) -> int:
         from gcma.sizeplot import plot
 
         plot(Path(name), options.trace, found, memory, recommended)
-    if options.json != "-":
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
         _print(options.trace, found, memory, floor, recommended, summaries)
         for kind, count in sorted(skipped.items()):
             print(f"left out: {count:,} {kind}")
+    if options.json != "-":
+        print(out.getvalue(), end="")
+    if options.report:
+        _report(Path(options.report), options.trace, out.getvalue(), found, memory, recommended)
     return 0
+
+
+def _report(folder: Path, name: str, text: str, found: "Study", memory: int, recommended: int | None) -> None:
+    """Write ``index.html`` and its picture."""
+    from gcma.page import Page
+    from gcma.sizeplot import plot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = folder / "size.png"
+    plot(picture, name, found, memory, recommended)
+    page = Page(f"gcma size {name}", "how large must the area be; what does each size cost and gain")
+    if recommended is not None:
+        page.paragraph(f"Recommended: {_mib(recommended)}", "verdict good")
+    page.picture(picture.read_bytes(), "reads from disk and failed requests over the size of the area")
+    page.preformatted(text)
+    page.save(folder)
 
 
 def _floor(board: str) -> int | None:

@@ -1,5 +1,6 @@
 """The commands replay, size and prove: what they print, write and return."""
 
+import html
 import json
 
 import pytest
@@ -251,3 +252,11 @@ def test_a_sweep_from_the_command_line(capsys):
         (64, "safe"),
         (64, "v2"),
     ]
+
+
+def test_size_writes_a_page(tmp_path, capsys):
+    assert main(["size", "camera", "--seconds", "10", "--report", str(tmp_path)]) == 0
+    page = (tmp_path / "index.html").read_text()
+    for line in capsys.readouterr().out.splitlines():
+        assert html.escape(line) in page
+    assert "data:image/png;base64," in page
