@@ -93,11 +93,21 @@ def _linux(options: argparse.Namespace) -> int:
         _dry_run(plan)
         return 0
 
+    begun = False
+
     def offer(data: bytes) -> int:
         """Type it; out of a pipe a line at a time, for Linux forgets what it has no room for."""
+        nonlocal begun
         if terminal.interactive:
             return board.console.offer(data)
-        return board.console.offer(data[: data.find(b"\n") + 1] or data) if board.prompts() else 0
+        if not begun and not board.prompts():
+            return 0
+        line = data[: data.find(b"\n") + 1] or data
+        taken = board.console.offer(line)
+        if taken:
+            # a line without its end shows no prompt behind it: the rest may follow at once
+            begun = not line[:taken].endswith(b"\n")
+        return taken
 
     board = LinuxBoard(plan, initramfs(interactive=True), lambda data: terminal.show(data))
     terminal = Terminal(offer, b"\nexit\n")
