@@ -31,6 +31,7 @@ OFF: Final = b"@@ gcma off\r\n"
 ENDINGS: Final = (OFF, b"reboot: System halted", b"reboot: Power down", b"reboot: Restarting system")
 PANIC: Final = b"Kernel panic - not syncing"
 PROMPT: Final = b"linux# "
+SILENCE_SECONDS: Final = 5.0
 _WHERE_IS_THE_CURSOR: Final = b"\x1b[6n"  # what busybox asks a terminal behind its prompt
 INITRD_AT: Final = 0x0800_0000
 """Where QEMU puts the initramfs; the devicetree follows it."""
@@ -175,6 +176,7 @@ class LinuxBoard:
         self._listener = listener
         self._log = bytearray()
         self._recent = b""
+        self._heard = 0.0
 
     def __enter__(self) -> Self:
         plan = self.plan
@@ -191,6 +193,7 @@ class LinuxBoard:
 
     def _keep(self, data: bytes) -> None:
         self._recent = self._recent[-_RECENT_BYTES:] + data
+        self._heard = time.monotonic()
         self.ended |= any(ending in self._recent for ending in ENDINGS)
         self._panicked |= PANIC in self._recent
         if len(self._log) < LOG_BYTES:
@@ -208,8 +211,13 @@ class LinuxBoard:
         return text in self._log
 
     def prompts(self) -> bool:
-        """Whether the shell waits for a command."""
-        return self._recent.removesuffix(_WHERE_IS_THE_CURSOR).endswith(PROMPT)
+        """Whether the shell waits for a command, as far as one can see.
+
+        The kernel may have written something behind the prompt; then a silence has to do.
+        """
+        if self._recent.removesuffix(_WHERE_IS_THE_CURSOR).endswith(PROMPT):
+            return True
+        return PROMPT in self._recent and time.monotonic() - self._heard > SILENCE_SECONDS
 
     def run(self, done: Callable[[], bool], seconds: float | None) -> None:
         """Let Linux run until something is done or it has ended.
