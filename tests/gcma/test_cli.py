@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -148,17 +147,3 @@ heavy = {{"numpy", "numba", "PIL", "rich", "asyncio", "pexpect", "matplotlib", "
 print("heavy:", sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
     assert "heavy: []" in run(code=code).stderr
-
-
-def test_help_starts_fast() -> None:
-    """Ten times a bare Python, and the best of a few: the machine has other work."""
-
-    def best(*arguments: str, code: str = "") -> float:
-        times = []
-        for _ in range(5):
-            began = time.perf_counter()
-            run(*arguments, code=code)
-            times.append(time.perf_counter() - began)
-        return min(times)
-
-    assert best("--help") <= 10 * best(code="pass")
