@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from dts import Assumptions
     from dts.report import Report, Tally
 
-HELP: Final = "say what Linux makes of the reserved memory of a devicetree"
 DESCRIPTION: Final = """\
 Say, before boot, what Linux makes of every reserved memory region and whether each device
 can reach the memory it names. Reads .dts (through cpp and dtc) and .dtb, told apart by

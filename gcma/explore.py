@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from allocator.explore import CounterExample, Report
 
-HELP: Final = "search for a shortest sequence of operations that breaks a revision"
 DESCRIPTION: Final = """\
 Drive a small machine (two files, a page cache, a guaranteed area of a few pages) at random through
 reads, writes, direct writes, truncation, reclaim, inode eviction, unmount, allocation, release and

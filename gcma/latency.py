@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from allocator.published import Row
 
-HELP: Final = "the latency table published in 2015 beside the model's"
 DESCRIPTION: Final = """\
 Make the requests of the latency table that was published with guaranteed CMA in 2015 to the model,
 and print both: microseconds of 32 requests of each size to CMA and to guaranteed CMA. What is

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from allocator.prove import Call, Problem, Proof
 
-HELP = "can any order of the declared buffers fail? certificate or counter-example"
 DESCRIPTION = """\
 Decide whether any order of allocations and releases of the buffers that the devices declare
 can fail in their area. The answer is a certificate, a shortest sequence that fails, or the

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from allocator.replay import Machine, Summary
     from allocator.trace import Trace
 
-HELP = "run a recorded or generated workload against the allocators, side by side"
 DESCRIPTION = """\
 Run a recorded or generated workload against guaranteed CMA, CMA and a carve-out of the same
 size, and compare: requests that failed, how long they took (modelled), reads saved, memory used.
@@ -51,6 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pins", type=int, metavar="K", default=0, help="pinned pages in the CMA area (default: 0)"
     )
     parser.add_argument("--revision", default="safe", metavar="R", help="rfc, v1, v2 or safe (default: safe)")
+    add_trace_arguments(parser)
+    parser.add_argument("--json", metavar="FILE", help="write results as JSON; - prints them alone on stdout")
+    parser.add_argument("--report", metavar="DIR", help="write a page to look at, DIR/index.html")
+    parser.add_argument("--convert", metavar="FILE", help="write the events as a gcma trace and stop")
+
+
+def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say how :func:`source` reads or generates the events."""
     parser.add_argument(
         "--form", metavar="FORM", help="form of the trace: ftrace, csv, oracleGeneral or gcma"
     )
@@ -61,9 +68,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=int, default=300, metavar="S", help="length of a generated workload"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of a generated workload")
-    parser.add_argument("--json", metavar="FILE", help="write results as JSON; - prints them alone on stdout")
-    parser.add_argument("--report", metavar="DIR", help="write a page to look at, DIR/index.html")
-    parser.add_argument("--convert", metavar="FILE", help="write the events as a gcma trace and stop")
 
 
 def run(options: argparse.Namespace) -> int:

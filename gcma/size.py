@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gcma.replay import machine_of, source
+from gcma.replay import add_trace_arguments, machine_of, source
 
 if TYPE_CHECKING:
     from allocator.replay import Summary
     from allocator.sizing import Study
 
-HELP = "how large must the area be; what does each size cost and gain"
 DESCRIPTION = """\
 Study a trace (see gcma replay --help) in one pass: the smallest area in which none of its
 requests fails, how many fail in each smaller one, and what the area's idle pages save in reads
@@ -51,16 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plot", metavar="FILE", action="append", default=[], help="draw the curves: .png or .svg"
     )
     parser.add_argument("--json", metavar="FILE", help="write results as JSON; - prints them alone on stdout")
-    parser.add_argument(
-        "--form", metavar="FORM", help="form of the trace: ftrace, csv, oracleGeneral or gcma"
-    )
-    parser.add_argument(
-        "--area", metavar="NAME", help="only requests to the CMA area of that name in a recording"
-    )
-    parser.add_argument(
-        "--seconds", type=int, default=300, metavar="S", help="length of a generated workload"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of a generated workload")
+    add_trace_arguments(parser)
     parser.add_argument("--sweep", metavar="SIZES", help="replay these sizes exactly, as in 64M,128M")
     parser.add_argument(
         "--revisions", metavar="LIST", default="safe", help="revisions to sweep (default: safe)"
