@@ -33,7 +33,7 @@ from allocator.frames import (
 )  # fmt: skip
 from allocator.frames import TAKEN as TAKEN_STATE
 from allocator.runs import clear, find, first_set, mark
-from allocator.steps import _pick_free, give, invalidate, invalidate_range, load, store, take
+from allocator.steps import give, invalidate, invalidate_range, load, pick_free, store, take
 from allocator.trace import ALLOC, DROP, EVICT, FILL, FREE, OP, READ, A, B, C
 
 __all__ = ["Store", "replay"]
@@ -168,7 +168,7 @@ def _claim_movable(
     for _ in range(moving):
         if _full(frames, 2):
             _evict(cache, shadow, clean, used, False, tallies)
-        row = _pick_free(frames, counts)
+        row = pick_free(frames, counts)
         set_state(frames, row, TAKEN_STATE)
         pfn = pfn_of(frames, counts, row)
         if pfn >= base:

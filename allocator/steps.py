@@ -72,7 +72,7 @@ FEW: Final = 64
 
 
 @compiled
-def _pick_free(frames: Table, counts: Longs) -> int:
+def pick_free(frames: Table, counts: Longs) -> int:
     """A free frame, off its list: the one freed longest ago in the first pool that has any; 0 for none."""
     for pool in range(1, 1 + int(counts[POOLS])):
         row = int(frames[pool, PREV])
@@ -114,7 +114,7 @@ def store(
         remove(frames, row)
         insert(frames, row, LRU)
         return pfn_of(frames, counts, row)
-    row = _pick_free(frames, counts)
+    row = pick_free(frames, counts)
     if row == 0 and counts[FAIL_WHEN_FULL] == 0:
         row = _oldest(frames)
         if row != 0:

@@ -82,7 +82,11 @@ def _sources() -> dict[str, bytes]:
     return files | {"protocol.h": c_header().encode()}
 
 
-def _run(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run_tool(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a tool of the build, its words kept.
+
+    :raise BuildError: it does not end within COMPILE_SECONDS
+    """
     try:
         return subprocess.run(
             command, cwd=folder, capture_output=True, text=True, errors="replace", check=False,
@@ -92,8 +96,9 @@ def _run(command: list[str], folder: Path | None = None) -> subprocess.Completed
         raise BuildError(f"{command[0]} did not end within {COMPILE_SECONDS} s") from None
 
 
-def _key(sources: dict[str, bytes], tools: Toolchain) -> str:
-    version = _run([tools.compiler[0], "--version"]).stdout
+def cache_key(sources: dict[str, bytes], tools: Toolchain) -> str:
+    """What a built file is cached by: the sources, the compiler's version and its options."""
+    version = run_tool([tools.compiler[0], "--version"]).stdout
     digest = hashlib.sha256(f"{tools}{version}".encode())
     for name in sorted(sources):
         digest.update(f"{name}\0{len(sources[name])}\0".encode() + sources[name])
@@ -105,7 +110,7 @@ def _compile(folder: Path, sources: dict[str, bytes], tools: Toolchain) -> Path:
         (folder / name).write_bytes(text)
     # start.S first: its header must be the first bytes of the Image
     for command in tools.commands(["start.S", *sorted(name for name in sources if name.endswith(".c"))]):
-        run = _run(command, folder)
+        run = run_tool(command, folder)
         if run.returncode:
             raise BuildError(
                 f"{command[0]} refused the firmware (exit status {run.returncode}):\n{run.stderr.strip()}"
@@ -121,7 +126,7 @@ def firmware() -> Path:
     """
     tools = toolchain()
     sources = _sources()
-    target = cache_folder() / f"firmware-{_key(sources, tools)}.Image"
+    target = cache_folder() / f"firmware-{cache_key(sources, tools)}.Image"
     if target.is_file():
         return target
     try:

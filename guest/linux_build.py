@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from guest.build import Toolchain, _key, _run, cache_folder, toolchain
+from guest.build import Toolchain, cache_folder, cache_key, run_tool, toolchain
 from guest.error import BuildError
 
 PROGRAM: Final = (
@@ -82,7 +82,7 @@ def _program(name: str, sources: tuple[str, ...]) -> bytes:
 def _built(name: str, sources: tuple[str, ...], commands: list[tuple[str, ...]]) -> bytes:
     folder = resources.files("guest") / "linux"
     texts = {source: (folder / source).read_bytes() for source in sources}
-    key = _key(texts, Toolchain(tuple(word for command in commands for word in command)))
+    key = cache_key(texts, Toolchain(tuple(word for command in commands for word in command)))
     target = cache_folder() / "linux" / f"{name}-{key}"
     if target.is_file():
         return target.read_bytes()
@@ -92,7 +92,7 @@ def _built(name: str, sources: tuple[str, ...], commands: list[tuple[str, ...]])
             for source, text in texts.items():
                 (Path(temporary) / source).write_bytes(text)
             for command in commands:
-                run = _run(list(command), Path(temporary))
+                run = run_tool(list(command), Path(temporary))
                 if run.returncode:
                     raise BuildError(
                         f"{command[0]} refused guest/linux/{name} (exit status {run.returncode}):\n"

@@ -50,7 +50,7 @@ def test_second_call_builds_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("name", sorted(build._sources()))
 def test_key_follows_each_source(name: str) -> None:
     tools, sources = build.toolchain(), build._sources()
-    assert build._key(sources | {name: sources[name] + b"\n"}, tools) != build._key(sources, tools)
+    assert build.cache_key(sources | {name: sources[name] + b"\n"}, tools) != build.cache_key(sources, tools)
 
 
 @cross
@@ -62,13 +62,13 @@ def test_key_follows_the_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         script(folder, "aarch64-linux-gnu-gcc", f"echo {version}")
         script(folder, "aarch64-linux-gnu-objcopy", "")
         monkeypatch.setenv("PATH", str(folder), prepend=None)
-        keys.add(build._key(sources, build.toolchain()))
+        keys.add(build.cache_key(sources, build.toolchain()))
     assert len(keys) == 2
 
 
 def test_a_name_and_its_text_are_told_apart() -> None:
     tools = build.Toolchain(("true",))
-    assert build._key({"a": b"b"}, tools) != build._key({"ab": b""}, tools)
+    assert build.cache_key({"a": b"b"}, tools) != build.cache_key({"ab": b""}, tools)
 
 
 @cross
