@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
-from dts import rules_cma, rules_consumer, rules_dynamic, rules_region, rules_tree
+from dts import (
+    rules_cma,
+    rules_consumer,
+    rules_default,
+    rules_dynamic,
+    rules_guarantee,
+    rules_place,
+    rules_region,
+    rules_room,
+    rules_tree,
+    rules_zone,
+)
 from dts.rule import Check, Rule
 
-_FAMILIES = (rules_tree, rules_region, rules_dynamic, rules_cma, rules_consumer)
+_FAMILIES = (
+    rules_tree,
+    rules_region,
+    rules_place,
+    rules_dynamic,
+    rules_room,
+    rules_cma,
+    rules_default,
+    rules_zone,
+    rules_guarantee,
+    rules_consumer,
+)
 
 RULES: dict[str, Rule] = {rule.code: rule for family in _FAMILIES for rule in family.RULES}
 # The consumers come last: how grave a region's fault is decides how grave its use is.
