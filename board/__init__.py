@@ -23,7 +23,7 @@ from board.error import (
 )
 from board.machine import MACHINES, Machine
 from board.plan import Plan, load_plan, make_plan
-from board.services import Tally
+from board.tally import Tally
 from board.testrun import ALL_TESTS, Result, Test, TestResult, TestRun
 
 __all__ = [  # noqa: RUF022  from the most to the least used, errors last

@@ -1,7 +1,6 @@
-"""A booted board: QEMU with the firmware in it, and the host's half of everything."""
+"""A booted board: what a test does with it, from power-on to power-off."""
 
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,43 +11,22 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator import SAFE, Buffer, ContiguousArea, PhysicalMemory, Revision, from_tree
+from allocator import SAFE, Buffer, ContiguousArea, Revision
 from board import screen
-from board.camera import Camera
 from board.console import TAIL_BYTES, Console
-from board.doorbell import Doorbell
-from board.error import (
-    DeadlineError,
-    DiedError,
-    FaultError,
-    LaunchError,
-    LostBoardError,
-    ProtocolError,
-    RequestError,
-)
-from board.machine import DOORBELL, require_qemu
+from board.error import DiedError, FaultError, LaunchError, LostBoardError, ProtocolError, RequestError
+from board.host import Host
+from board.machine import require_qemu
 from board.monitor import Monitor
 from board.plan import Plan
-from board.poolmap import pool_map
-from board.process import Qemu
-from board.services import Report, Services, Tally
-from board.v3d import V3d
+from board.services import Report
+from board.tally import Tally
 from dts import Range
 from guest.build import firmware
 from guest.protocol import Case, Directive, Outcome
 
 BOOT_SECONDS: Final = 30.0
 DIRECTIVE_SECONDS: Final = 20.0
-GRACE_SECONDS: Final = 60.0
-"""At most this much of the host's own work is added to a deadline: a guest may ask without end."""
-CROWDED_FACTOR: Final = 4
-"""At most this many deadlines more are given to a guest that waits for a processor."""
-IDLE_SPINS: Final = 2000
-"""Polls before the host starts to sleep between them: about 0.2 ms, longer than a DMA test's own work."""
-SLEEP_SECONDS: Final = 50e-6
-WATCH_SECONDS: Final = 0.05
-CHORE_SECONDS: Final = 2e-3
-"""How often the serial line, QEMU's health and the deadline are looked at."""
 
 
 class State(Enum):
@@ -103,6 +81,7 @@ class Board:
         self._watch = watch
         self._revision = revision
         self._case: Case | None = None
+        self._power: Host | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -125,13 +104,14 @@ class Board:
         require_qemu(self.plan.machine)
         image = firmware()
         began = time.monotonic()
-        self._qemu = Qemu(self.plan.machine, image, self.plan.blob)
+        self._power = host = Host(
+            self.plan, image, self.tally, self._revision, watch=self._watch, pictured=self._keep_picture
+        )
         self.state = State.IDLE
         try:
-            self._connect()
-            self._serve(lambda: self._services.hello is not None, BOOT_SECONDS, "boot")
+            self._serve(lambda: host.services.hello is not None, BOOT_SECONDS, "boot")
         except LostBoardError as error:
-            killed = isinstance(error, DiedError) and self._qemu.killed
+            killed = isinstance(error, DiedError) and host.qemu.killed
             self.close()
             if killed:
                 raise
@@ -147,30 +127,28 @@ class Board:
         self.boot_seconds = time.monotonic() - began
         self._agree()
 
-    def _connect(self) -> None:
-        ram = self._qemu.ram
-        self.console = Console(self._qemu.serial)
-        self.monitor = Monitor(self._qemu.monitor)
-        page = ram[DOORBELL.base : DOORBELL.end]
-        self._doorbell = Doorbell(page)
-        self.model = from_tree(self.plan.tree, self.plan.verdict, PhysicalMemory(ram), self._revision)
-        self._services = Services(self.plan, self.model, ram, self.tally, self._pixels)
-        objection = self._services.territory.objection
-        v3d = self.plan.devices.get("v3d")
-        self._camera = Camera(page, ram, objection)
-        self._v3d = V3d(page, ram, objection, mmu=v3d is not None and self.model.device(v3d).reach.iommu)
-
     def _agree(self) -> None:
         """Both sides must have read the same pool out of the tree."""
-        assert self._services.hello is not None
-        seen = Range(*self._services.hello[4:6])
+        hello = self._host.services.hello
+        assert hello is not None
+        seen = Range(*hello[4:6])
         if seen != self.plan.place:
-            error = self._lost(
+            error = self._host.lost(
                 ProtocolError,
                 f"the firmware read the pool at {seen} out of its tree, the host computed {self.plan.place}",
             )
             self.close()
             raise error
+
+    @property
+    def _host(self) -> Host:
+        if self._power is None:
+            raise RuntimeError("the board is off: start() it first")
+        return self._power
+
+    def _keep_picture(self, png: bytes) -> None:
+        if self._report is not None and self._case is not None:
+            screen.save(png, self._report, f"{self._case.id}.png")
 
     def run(self, case: Case) -> Verdict:
         """Have the firmware run a case. A fault in it ends the board too.
@@ -180,21 +158,20 @@ class Board:
         """
         self._begin("run()")
         self._case = case
-        self._services.mount()
+        self._host.begin()
         began = time.monotonic()
         report = self._ask((case.number,), case.deadline, case.id)
         seconds = time.monotonic() - began
         # after a fault the guest's memory may be in any state
         self.state = State.LOST if report.outcome is Outcome.FAULT else State.IDLE
         pool = "" if report.outcome is Outcome.PASSED else self.pool_map()
-        left = self._services.release_all()
+        left = self._host.services.buffers.release_guests()
         outcome, message = report.outcome, report.message
         if left and outcome is Outcome.PASSED:
             outcome, message = Outcome.FAILED, f"{left} buffers were not released"
-        refusals = [r for r in (self._camera.refusal, self._v3d.refusal) if r]
+        refusals = self._host.refusals()
         if outcome is not Outcome.PASSED and refusals:
             message += f" (device: {'; '.join(refusals)})"
-        self._camera.refusal = self._v3d.refusal = ""
         return Verdict(outcome, seconds, report.bytes_verified, message, pool)
 
     def _begin(self, what: str) -> None:
@@ -204,11 +181,19 @@ class Board:
 
     def _ask(self, words: tuple[int, ...], seconds: float, what: str) -> Report:
         """Have the firmware do something; what it reports."""
-        self._services.next = words
-        self._serve(lambda: self._services.report is not None, seconds, what)
-        report, self._services.report = self._services.report, None
+        services = self._host.services
+        services.next = words
+        self._serve(lambda: services.report is not None, seconds, what)
+        report, services.report = services.report, None
         assert report is not None
         return report
+
+    def _serve(self, done: Callable[[], bool], seconds: float, what: str) -> None:
+        try:
+            self._host.serve(done, seconds, what)
+        except LostBoardError:
+            self.state = State.LOST
+            raise
 
     def obey(self, directive: Directive, *arguments: int) -> tuple[int, ...]:
         """Have the firmware carry out a directive (DMA or one after it); its results.
@@ -220,11 +205,12 @@ class Board:
         what = directive.name.lower()
         report = self._ask((directive, *arguments), DIRECTIVE_SECONDS, what)
         if report.outcome is Outcome.FAULT:
-            raise self._lost(FaultError, f"{what}: the firmware faulted: {report.message}")
+            self.state = State.LOST
+            raise self._host.lost(FaultError, f"{what}: the firmware faulted: {report.message}")
         self.state = State.IDLE
-        refusal, self._camera.refusal = self._camera.refusal, ""
+        refusals = self._host.refusals()
         if report.outcome is not Outcome.PASSED:
-            raise RequestError(f"{what}: {refusal or report.message}")
+            raise RequestError(f"{what}: {'; '.join(refusals) or report.message}")
         return report.values
 
     def allocate(self, device: str, size_bytes: int) -> Buffer:
@@ -233,24 +219,24 @@ class Board:
         :raise RequestError: the board has no such device
         :raise allocator.AllocatorError: no room, or out of the device's reach
         """
-        return self._services.hold(device, size_bytes)
+        return self._host.services.buffers.hold(device, size_bytes)
 
     def free(self, buffer: Buffer) -> None:
         """Give a buffer back to the pool.
 
         :raise RequestError: it is not held
         """
-        self._services.let_go(buffer)
+        self._host.services.buffers.let_go(buffer)
 
     def memory(self, address: int, size_bytes: int) -> NDArray[np.uint8]:
         """The guest's memory in place, one byte an element, by CPU address.
 
         :raise RequestError: outside RAM, closed, or in the pool but in no buffer
         """
-        objection = self._services.territory.objection(address, size_bytes)
+        objection = self._host.services.territory.objection(address, size_bytes)
         if objection:
             raise RequestError(f"memory: {objection}")
-        return self._qemu.ram[address : address + size_bytes]
+        return self._host.qemu.ram[address : address + size_bytes]
 
     def bus_address(self, device: str, address: int) -> int:
         """By which bus address a device of the board reaches a CPU address.
@@ -260,14 +246,14 @@ class Board:
         """
         if device not in self.plan.devices:
             raise RequestError(f"{self.plan.name}: no {device!r} among {', '.join(self.plan.devices)}")
-        return self.model.check_reach(self.plan.devices[device], address, 1)
+        return self._host.model.check_reach(self.plan.devices[device], address, 1)
 
     def screenshot(self) -> bytes:
         """The screen as a PNG.
 
         :raise BoardError: QEMU does not answer or draws nothing
         """
-        return screen.screenshot(self._qemu, self.monitor)
+        return self._host.screenshot()
 
     def attach(self, step: Callable[[], bool], seconds: float | None = None) -> None:
         """Enter the firmware's console; ``step`` is called until it says True or the firmware halts.
@@ -277,7 +263,7 @@ class Board:
         :raise DeadlineError: it went on for longer than ``seconds``
         """
         self._begin("attach()")
-        self._services.next = (Directive.CONSOLE,)
+        self._host.services.next = (Directive.CONSOLE,)
         self._serve(lambda: self.halted or step(), math.inf if seconds is None else seconds, "console")
         self.console.drain()
         self.state = State.IDLE if self.halted else State.LOST
@@ -285,16 +271,26 @@ class Board:
     @property
     def halted(self) -> bool:
         """Whether the firmware has left its console and waits for a case."""
-        return self._services.running == Directive.CONSOLE and self._waiting
+        return self._host.services.running == Directive.CONSOLE and self._host.waiting
 
     @property
     def area(self) -> ContiguousArea:
         """The pool, over the guest's RAM."""
-        return self.model.areas[self.plan.pool.path]
+        return self._host.area
+
+    @property
+    def console(self) -> Console:
+        """The serial line."""
+        return self._host.console
+
+    @property
+    def monitor(self) -> Monitor:
+        """QEMU's monitor."""
+        return self._host.monitor
 
     def pool_map(self) -> str:
         """What the pool is used for now, drawn, and its buffers."""
-        return pool_map(self.area, self._services.buffers())
+        return self._host.pool_map()
 
     def serial(self) -> str:
         """What was kept of the serial line."""
@@ -308,100 +304,21 @@ class Board:
     @property
     def command(self) -> str:
         """QEMU's command line."""
-        return self._qemu.command_text()
+        return self._host.qemu.command_text()
 
     @property
     def alive(self) -> bool:
         """Whether QEMU runs."""
-        return self.state is not State.OFF and self._qemu.ending() is None
+        return self._power is not None and self._power.qemu.ending() is None
 
     @property
     def qemu_pid(self) -> int | None:
         """QEMU's process number, for those who want to kill it."""
-        return self._qemu.pid
+        return self._host.qemu.pid
 
     def close(self) -> None:
         """Power off. Nothing is left: no process, no file, no socket."""
-        if self.state is State.OFF:
-            return
         self.state = State.OFF
-        if hasattr(self, "monitor"):
-            self.monitor.close()
-        for name in ("_services", "_camera", "_v3d", "_doorbell", "model"):
-            self.__dict__.pop(name, None)  # they view the guest's RAM
-        self._qemu.close()
-
-    # ---- the loop
-
-    def _serve(self, done: Callable[[], bool], seconds: float, what: str) -> None:
-        """Answer the guest and step the devices until done, dead or late."""
-        deadline = time.monotonic() + seconds
-        starved = self._qemu.starved_seconds()
-        grace = GRACE_SECONDS
-        chores = look = 0.0
-        idle = 0
-        self._waiting = False
-        while not done():
-            before = time.monotonic()
-            busy = self._answer()
-            busy |= self._camera.step()
-            busy |= self._v3d.step()
-            now = time.monotonic()
-            if busy:
-                idle = 0
-                # the guest is not late while it waits for us: the model's first use compiles it
-                served = min(now - before, grace)
-                grace -= served
-                deadline += served
-            else:
-                idle += 1
-                if idle > IDLE_SPINS:
-                    time.sleep(SLEEP_SECONDS)
-                else:
-                    os.sched_yield()  # on a busy machine QEMU may wait for this very core
-            if now < chores:
-                continue
-            chores = now + CHORE_SECONDS
-            self.console.drain()
-            if self._watch is not None and now > look:
-                look = now + WATCH_SECONDS
-                self._watch(self.area)
-            ending = self._qemu.ending()
-            if ending:
-                raise self._lost(DiedError, f"{what}: QEMU ended ({ending})")
-            if now > deadline:
-                # nor is it late while a crowded machine lets neither of us run
-                crowded = self._qemu.starved_seconds() - starved
-                if now < deadline + min(crowded, CROWDED_FACTOR * seconds):
-                    continue
-                self._qemu.kill()
-                raise self._lost(DeadlineError, f"{what}: no answer within {seconds:g} s; QEMU was killed")
-
-    def _answer(self) -> bool:
-        request = self._doorbell.poll()
-        if request is None:
-            return False
-        reply = self._services.handle(request)
-        if reply is None:
-            self._waiting = True
-            return False
-        self._waiting = False
-        self._doorbell.answer(request, reply)
-        return True
-
-    def _lost(self, kind: type[LostBoardError], message: str) -> LostBoardError:
-        self.state = State.LOST
-        self.console.drain()
-        return kind(
-            message,
-            command=self.command,
-            serial=self.console.tail(),
-            stderr=self._qemu.stderr(),
-            pool=self.pool_map(),
-        )
-
-    def _pixels(self) -> NDArray[np.uint8]:
-        png = self.screenshot()
-        if self._report is not None and self._case is not None:
-            screen.save(png, self._report, f"{self._case.id}.png")
-        return screen.pixels(png)
+        host, self._power = self._power, None
+        if host is not None:
+            host.close()

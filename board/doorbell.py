@@ -1,5 +1,6 @@
 """The host's side of the doorbell page (see :mod:`guest.protocol`)."""
 
+import errno
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,14 @@ class Reply:
     status: int = 0
     values: tuple[int, ...] = ()
     text: str = ""
+
+
+class Refusal(Exception):  # noqa: N818  an answer to the guest, not an error of ours
+    """A request that is not granted."""
+
+    def __init__(self, text: str, status: int = -errno.EINVAL) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class Doorbell:

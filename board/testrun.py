@@ -12,7 +12,7 @@ from allocator.areamap import AreaHistory
 from board.board import Board
 from board.error import BoardError, EvidenceError, LaunchError, LostBoardError
 from board.plan import Plan
-from board.services import Tally
+from board.tally import Tally
 from board.variant import VARIANTS, Variant, refusal
 from guest.protocol import CASES, Case, Outcome
 

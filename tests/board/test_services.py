@@ -132,9 +132,9 @@ def test_free_refused(one: Any) -> None:
 def test_release_all_takes_back_what_is_left(one: Any) -> None:
     for _ in range(3):
         one.ask(Op.ALLOC, CODEC, PAGE_BYTES)
-    assert one.services.release_all() == 3
+    assert one.services.buffers.release_guests() == 3
     assert one.area.available_count == POOL_BYTES // PAGE_BYTES
-    assert one.services.release_all() == 0
+    assert one.services.buffers.release_guests() == 0
 
 
 def test_reach(one: Any) -> None:
@@ -380,7 +380,7 @@ def test_no_request_ends_the_host_or_loses_a_page(
         if reply is not None and reply.status < 0:
             assert one.ask(Op.STATS).values[:3] == before
     assert (one.ram[DOORBELL.base : DOORBELL.end] == 0xA5).all()
-    one.services.release_all()
+    one.services.buffers.release_guests()
     assert one.area.available_count == one.area.count
 
 

@@ -56,7 +56,7 @@ def test_endless_requests_are_late_all_the_same(plan: Plan, flash: Callable[...,
 def test_costly_requests_without_end_are_late_too(
     plan: Plan, flash: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("board.board.GRACE_SECONDS", 2.0)
+    monkeypatch.setattr("board.host.GRACE_SECONDS", 2.0)
     flash("RING(&reply, OP_NEXT, 0);\n\tfor (;;)\n\t\tRING(&reply, OP_CHECK, 0x8000000, 64 * MIB, 1);")
     with Board(plan) as board:
         began = time.monotonic()
