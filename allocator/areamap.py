@@ -47,8 +47,8 @@ def shares(area: ContiguousArea, cells: int = CELLS) -> Shares:
 
 
 def _means(values: npt.NDArray[np.uint8], edges: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    sums = np.concatenate(([0], np.cumsum(values, dtype=np.int64)))[edges]
-    means: npt.NDArray[np.float32] = (np.diff(sums) / np.diff(edges)).astype(np.float32)
+    sums = np.add.reduceat(values, edges[:-1], dtype=np.int64)
+    means: npt.NDArray[np.float32] = (sums / np.diff(edges)).astype(np.float32)
     return means
 
 
