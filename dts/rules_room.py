@@ -1,7 +1,8 @@
-"""Rules about the room for a region that is placed at boot."""
+"""Rules about room: for a region that is placed at boot, and for the kernel beside the regions."""
 
 from __future__ import annotations
 
+from dts.assumptions import Arch
 from dts.finding import Severity
 from dts.memblock import ANYWHERE, Memblock
 from dts.range import Range, RangeSet, size_text, without
@@ -64,13 +65,32 @@ PLACEMENT_DIRECTION = Rule(
     'b { compatible = "shared-dma-pool"; reusable; size = <0x400000>;\n'
     "       alloc-ranges = <0x0 0x24000000 0x4000000>; };",
 )
+KERNEL_ROOM = Rule(
+    "kernel-room",
+    Severity.WARNING,
+    "the regions leave the kernel too little memory",
+    "sparse_init_nid",
+    "R1",
+    "The kernel's map of all pages, 64 bytes for each page of every section of 128 MiB that has RAM, comes "
+    "out of what no region took, after the kernel's own default CMA area. Without room for it Linux 7.3 "
+    'panics ("Failed to allocate memmap for section"). The size of the kernel, its initramfs and its page '
+    "tables is the boot's where it is known, else 64 MiB (the image of Debian's 7.3 has 50 MiB). An error "
+    "where RAM is certain and not even the map fits.",
+    'pool { compatible = "shared-dma-pool"; reusable; size = <0x33c00000>; };  /* 828 of 960 MiB */',
+    'pool { compatible = "shared-dma-pool"; reusable; linux,cma-default; size = <0x33c00000>; };',
+)
 
 RULES = (
     ALLOC_RANGES_TIGHT,
     NO_ROOM,
     ROOM_MISSING,
     PLACEMENT_DIRECTION,
+    KERNEL_ROOM,
 )
+STRUCT_PAGE_BYTES = 64
+SECTION_BYTES = {4096: 128 << 20, 16384: 128 << 20, 65536: 512 << 20}  # arch/arm64: asm/sparsemem.h
+DEFAULT_AREA_BYTES = 64 << 20  # CONFIG_CMA_SIZE_MBYTES of Debian; mm/Kconfig has 16
+KERNEL_BYTES = 64 << 20
 
 
 def room(case: Case) -> None:
@@ -176,4 +196,61 @@ def _no_room(case: Case, region: Region, taken: list[Range]) -> None:
     )
 
 
-CHECKS = (room,)
+def kernel(case: Case) -> None:
+    """Whether a kernel can live in what the regions leave."""
+    taken = [region.range for _, region in case.live_regions() if region.live and region.range is not None]
+    if case.arch is not Arch.ARM64 or not case.memory or not taken:
+        return
+    occupied = case.assumptions.occupied
+    spared = _left(case, [])
+    left = _left(case, taken)
+    own = 0
+    if not _has_default(case):
+        block = Memblock(case.memory, case.assumptions.page_size)
+        for item in (*taken, *case.tree.memreserve, *occupied):
+            block.reserve(item)
+        if block.find(DEFAULT_AREA_BYTES, case.grid, 0, ANYWHERE):
+            own = DEFAULT_AREA_BYTES
+    page_map = _page_map(case)
+    needed = page_map + own + (0 if occupied else KERNEL_BYTES)
+    if left >= needed or spared < needed:
+        return
+    own_area = f" and {size_text(own)} for a default CMA area of its own" if own else ""
+    image = "" if occupied else f", besides some {size_text(KERNEL_BYTES)} of code and tables"
+    case.report(
+        KERNEL_ROOM,
+        "/reserved-memory",
+        f"/reserved-memory: the regions leave {_mib(left)} of RAM, and the kernel needs {_mib(page_map)} for "
+        f"its map of all pages{own_area}{image}, so it panics at boot",
+        "shrink the regions" + (", or make a CMA area the default with linux,cma-default" if own else ""),
+        severity=Severity.ERROR if left < page_map and case.memory_certain else None,
+    )
+
+
+def _left(case: Case, taken: list[Range]) -> int:
+    """Bytes of RAM that neither these regions nor anything else from before the boot takes."""
+    free = without(case.memory, taken, case.tree.memreserve, case.assumptions.occupied)
+    return sum(part.size for part in free)
+
+
+def _page_map(case: Case) -> int:
+    """Bytes of ``struct page`` for every section of memory that has RAM."""
+    page = case.assumptions.page_size
+    section = SECTION_BYTES[page]
+    sections = RangeSet()
+    for bank in case.memory:
+        base = bank.base // section * section
+        sections.add(Range(base, -(-bank.end // section) * section - base))
+    return sum(item.size for item in sections) // page * STRUCT_PAGE_BYTES
+
+
+def _has_default(case: Case) -> bool:
+    """Whether the kernel makes no default area of CONFIG_CMA_SIZE_MBYTES (``dma_contiguous_reserve``)."""
+    return case.assumptions.cma_on_cmdline or any(region.default for region in case.regions.values())
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.4g} MiB"
+
+
+CHECKS = (room, kernel)

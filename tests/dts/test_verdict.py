@@ -204,3 +204,30 @@ def test_trees_beyond_any_board_are_refused_in_one_sentence(monkeypatch: pytest.
     assert str(caught.value) == (
         "board.dts: at most 10 nodes should have a memory-region to be judged, 11 have; leave some out."
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "assumed", "found"),
+    [
+        # 2 GiB: 16 sections, whose map has 32 MiB; the kernel's own area has 64 MiB.
+        (0x3C000000, {}, None),
+        (0x3C000000, {"occupied": (dts.Range(0x40000000, 929 * MIB),)}, "warning"),
+        (0x3C000000, {"occupied": (dts.Range(0x40000000, 928 * MIB),)}, None),
+        (0x3C000000, {"occupied": (dts.Range(0x40000000, 929 * MIB),), "cma_on_cmdline": True}, None),
+        (0x3C000000, {"occupied": (dts.Range(0x40000000, 960 * MIB),)}, "warning"),
+        (0x3C000000, {"memory": (dts.Range(0, 0x3D000000),)}, "warning"),
+        (0x3C000000, {"memory": (dts.Range(0, 0x3CE00000),)}, "error"),
+        (0x3C000000, {"arch": dts.Arch.ARM, "memory": (dts.Range(0, 0x3CE00000),)}, None),
+        (
+            0x1C000000,
+            {"memory": (dts.Range(0, 0x20000000),), "page_size": 65536, "cma_alignment": 2 * MIB},
+            "warning",
+        ),
+    ],
+)
+def test_the_kernel_needs_room_for_its_map_of_pages(
+    size: int, assumed: dict[str, object], found: str | None
+) -> None:
+    nodes = f"a@0 {{ {CMA} reg = <0 0 {size:#x}>; }};"
+    findings = [each for each in examine(nodes, **assumed).findings if each.code == "kernel-room"]
+    assert [each.severity.value for each in findings] == ([found] if found else [])
