@@ -42,10 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     where.add_argument("--size", metavar="N", default="128M", help="size of the area (default: 128M)")
     parser.add_argument("--allocator", metavar="LIST", default=KINDS, help=f"which ones (default: {KINDS})")
-    parser.add_argument("--memory", metavar="N", default="512M", help="ordinary memory (default: 512M)")
-    parser.add_argument(
-        "--anon", metavar="N", help="anonymous memory, at most half of --memory (default: none)"
-    )
+    add_memory_arguments(parser)
     parser.add_argument(
         "--pins", type=int, metavar="K", default=0, help="pinned pages in the CMA area (default: 0)"
     )
@@ -54,6 +51,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write results as JSON; - prints them alone on stdout")
     parser.add_argument("--report", metavar="DIR", help="write a page to look at, DIR/index.html")
     parser.add_argument("--convert", metavar="FILE", help="write the events as a gcma trace and stop")
+
+
+def add_memory_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say how much memory there is beside the area, for :func:`anonymous`."""
+    parser.add_argument("--memory", metavar="N", default="512M", help="ordinary memory (default: 512M)")
+    parser.add_argument(
+        "--anon",
+        metavar="N",
+        help="anonymous memory, at most half of --memory (default: half of it; 0: none)",
+    )
 
 
 def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,10 +125,19 @@ def source(options: argparse.Namespace) -> "tuple[Trace | None, Iterator[Rows]]"
     from allocator.trace import open_trace
     from allocator.workload import WORKLOADS, generate
 
-    if options.trace in WORKLOADS and not Path(options.trace).exists():
+    if options.trace in WORKLOADS and not Path(options.trace).is_file():
         return None, generate(options.trace, seconds=options.seconds, seed=options.seed)
     trace = open_trace(options.trace, options.form, options.area)
     return trace, trace.blocks()
+
+
+def anonymous(options: argparse.Namespace) -> int:
+    """Bytes of anonymous memory: as said, else half of all, as on a system that runs programs."""
+    from gcma.sizes import parse_size
+
+    if options.anon is None:
+        return parse_size(options.memory) >> 13 << 12
+    return 0 if options.anon == "0" else parse_size(options.anon)
 
 
 def machine_of(options: argparse.Namespace) -> "Machine":
@@ -144,7 +160,7 @@ def machine_of(options: argparse.Namespace) -> "Machine":
     return Machine(
         area_pages=size >> 12,
         memory_pages=parse_size(options.memory) >> 12,
-        anon_pages=parse_size(options.anon) >> 12 if options.anon else 0,
+        anon_pages=anonymous(options) >> 12,
         pinned_pages=options.pins,
         base_pfn=base >> 12,
         revision=revision(options.revision),

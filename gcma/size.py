@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gcma.replay import add_trace_arguments, machine_of, source
+from gcma.replay import add_memory_arguments, add_trace_arguments, anonymous, machine_of, source
 
 if TYPE_CHECKING:
     from allocator.replay import Summary
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--board", metavar="FILE", help="devicetree: its declared buffers give the proven floor"
     )
-    parser.add_argument("--memory", metavar="N", default="512M", help="ordinary memory (default: 512M)")
+    add_memory_arguments(parser)
     parser.add_argument("--rate", type=float, default=1.0, metavar="R", help="sample this part of the pages")
     parser.add_argument("--report", metavar="DIR", help="write a page to look at, DIR/index.html")
     parser.add_argument(
@@ -75,6 +75,11 @@ def run(options: argparse.Namespace) -> int:
         print("gcma size: --seeds and --jobs must be at least 1", file=sys.stderr)
         return 2
     memory = parse_size(options.memory) >> 12
+    anon = anonymous(options) >> 12
+    if anon > memory // 2:
+        print("gcma size: --anon must be at most half of --memory", file=sys.stderr)
+        return 2
+    cache = memory - anon
     floor = _floor(options.board) if options.board else None
     summaries = _sweep(options) if options.sweep else []
     trace, blocks = source(options)
@@ -87,6 +92,7 @@ def run(options: argparse.Namespace) -> int:
             "schema": SCHEMA,
             "trace": options.trace,
             "memory": memory << 12,
+            "anonymous": anon << 12,
             "recommended": None if recommended is None else recommended << 12,
             "proven_floor": None if floor is None else floor << 12,
             "skipped": skipped,
@@ -101,27 +107,27 @@ def run(options: argparse.Namespace) -> int:
     for name in options.plot:
         from gcma.sizeplot import plot
 
-        plot(Path(name), options.trace, found, memory, recommended)
+        plot(Path(name), options.trace, found, cache, recommended)
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        _print(options.trace, found, memory, floor, recommended, summaries)
+        _print(options.trace, found, memory, anon, floor, recommended, summaries)
         for kind, count in sorted(skipped.items()):
             print(f"left out: {count:,} {kind}")
     if options.json != "-":
         print(out.getvalue(), end="")
     if options.report:
-        _report(Path(options.report), options.trace, out.getvalue(), found, memory, recommended)
+        _report(Path(options.report), options.trace, out.getvalue(), found, cache, recommended)
     return 0
 
 
-def _report(folder: Path, name: str, text: str, found: "Study", memory: int, recommended: int | None) -> None:
+def _report(folder: Path, name: str, text: str, found: "Study", cache: int, recommended: int | None) -> None:
     """Write ``index.html`` and its picture."""
     from gcma.page import Page
     from gcma.sizeplot import plot
 
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / "size.png"
-    plot(picture, name, found, memory, recommended)
+    plot(picture, name, found, cache, recommended)
     page = Page(f"gcma size {name}", "how large must the area be; what does each size cost and gain")
     if recommended is not None:
         page.paragraph(f"Recommended: {_mib(recommended)}", "verdict good")
@@ -157,7 +163,7 @@ def _sweep(options: argparse.Namespace) -> "list[tuple[dict[str, Any], Summary]]
     from allocator.workload import WORKLOADS
     from gcma.progress import Progress
 
-    generated = options.trace in WORKLOADS and not Path(options.trace).exists()
+    generated = options.trace in WORKLOADS and not Path(options.trace).is_file()
     labels, tasks = [], []
     for size in options.sweep.split(","):
         for revision in options.revisions.split(","):
@@ -166,7 +172,7 @@ def _sweep(options: argparse.Namespace) -> "list[tuple[dict[str, Any], Summary]]
                     board=None,
                     size=size,
                     memory=options.memory,
-                    anon=None,
+                    anon=options.anon,
                     pins=0,
                     revision=revision.strip(),
                     seed=seed,
@@ -202,14 +208,18 @@ def _print(
     name: str,
     found: "Study",
     memory: int,
+    anon: int,
     floor: int | None,
     recommended: int | None,
     summaries: "list[tuple[dict[str, Any], Summary]]",
 ) -> None:
+    cache = memory - anon
     print(
         f"{name}: {found.requests:,} requests, at most {_mib(found.held_most)} held at once; "
         f"{found.reads:,} page reads of {found.pages:,} pages in {found.seconds:,.1f} s"
     )
+    if found.reads:
+        print(f"Memory beside the area: {_mib(memory)}, anonymous {_mib(anon)}.")
     if found.requests:
         if found.never_fails is None:
             print("Some request fails even in 64 GiB.")
@@ -218,7 +228,7 @@ def _print(
         interesting = [rung for rung in found.rungs if rung.pages <= 2 * (found.never_fails or 1 << 24)]
         print(f"{'size':>10}{'failed':>10}{'of these fragmented':>22}{'read from disk':>17}")
         for rung in interesting[-12:]:
-            saved = f"{100 * found.misses_at(memory + rung.pages):.2f} %" if found.reads else "-"
+            saved = f"{100 * found.misses_at(cache + rung.pages):.2f} %" if found.reads else "-"
             print(f"{_mib(rung.pages):>10}{rung.failed:>10,}{rung.fragmented:>22,}{saved:>17}")
     if floor is not None:
         print(f"Proven floor: {_mib(floor)}; in an area of that size no order of the declared buffers fails.")
@@ -228,9 +238,9 @@ def _print(
         base = recommended or 0
         step = STEP_MIB * MIB_PAGES
         rate = found.reads / found.seconds
-        idle, more = (found.misses_at(memory + pages) for pages in (base, base + step))
+        idle, more = (found.misses_at(cache + pages) for pages in (base, base + step))
         print(
-            f"The idle area saves up to {(found.misses_at(memory) - idle) * rate:,.1f} reads/s, "
+            f"The idle area saves up to {(found.misses_at(cache) - idle) * rate:,.1f} reads/s, "
             f"the next {STEP_MIB} MiB up to {(idle - more) * rate:,.1f} more."
         )
     if found.error:

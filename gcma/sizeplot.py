@@ -16,9 +16,10 @@ class PlotError(AllocatorError):
     """No picture can be drawn here."""
 
 
-def plot(path: Path, name: str, found: Study, memory: int, recommended: int | None) -> None:
+def plot(path: Path, name: str, found: Study, cache: int, recommended: int | None) -> None:
     """Draw the part of reads that come from disk, and of requests that fail, over the size of the area.
 
+    :param cache: pages of ordinary memory that the page cache has
     :raise PlotError: matplotlib is not installed
     """
     try:
@@ -34,7 +35,7 @@ def plot(path: Path, name: str, found: Study, memory: int, recommended: int | No
     if found.reads:
         handles += axes.plot(
             [size / BIN_PAGES for size in sizes],
-            [100 * found.misses_at(memory + size) for size in sizes],
+            [100 * found.misses_at(cache + size) for size in sizes],
             color=READS,
             label="page reads from disk (bound)",
         )

@@ -187,6 +187,10 @@ def test_a_board_that_declares_nothing(board, capsys):
             "gcma size: --plot x.gif: expected a name that ends in .png or .svg\n",
         ),
         (
+            ["size", "camera", "--memory", "64M", "--anon", "33M"],
+            "gcma size: --anon must be at most half of --memory\n",
+        ),
+        (
             ["size", "camera", "--rate", "7"],
             "gcma size: a sampling rate of 7 makes no sense: use a number above 0 and up to 1\n",
         ),
@@ -200,9 +204,39 @@ def test_usage_errors(capsys, arguments, message):
 def test_replay_prints_the_allocators_side_by_side(capsys):
     assert main(["replay", "camera", "--seconds", "3", "--size", "96M"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "camera: area 96 MiB, memory 512 MiB, anonymous 0 bytes, pinned pages 0"
+    assert lines[0] == "camera: area 96 MiB, memory 512 MiB, anonymous 256 MiB, pinned pages 0"
     assert lines[1].split() == ["gcma", "cma", "carveout"]
     assert lines[2].split() == ["requests", "7", "7", "7"]
+
+
+def test_the_defaults_show_what_the_idle_area_gains(capsys):
+    """Half of memory is anonymous, so that the workload's files do not fit into the rest."""
+    assert main(["replay", "camera", "--json", "-"]) == 0
+    replayed = json.loads(capsys.readouterr().out)
+    gcma, cma, carveout = replayed["allocators"]
+    assert (replayed["memory"], replayed["anonymous"]) == (512 << 20, 256 << 20)
+    assert gcma["disk_reads"] < 0.95 * carveout["disk_reads"]
+    assert cma["migrated"] > 0
+    assert main(["size", "camera"]) == 0
+    out = capsys.readouterr().out
+    assert "Memory beside the area: 512 MiB, anonymous 256 MiB.\n" in out
+    rates = [float(line.split()[-2]) for line in out.splitlines() if line.endswith(" %")]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.85 * rates[0]
+
+
+def test_anon_0_leaves_all_memory_to_the_page_cache(capsys):
+    assert main(["replay", "camera", "--seconds", "3", "--anon", "0"]) == 0
+    assert "memory 512 MiB, anonymous 0 bytes," in capsys.readouterr().out
+    assert main(["size", "camera", "--seconds", "3", "--anon", "0", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["anonymous"] == 0
+
+
+def test_a_folder_of_the_workloads_name_does_not_hide_it(tmp_path, monkeypatch, capsys):
+    (tmp_path / "build").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["size", "build", "--seconds", "2", "--sweep", "32M", "--jobs", "1"]) == 0
+    assert capsys.readouterr().out.startswith("build: 2 requests")
 
 
 def test_convert_and_back(tmp_path, capsys):
