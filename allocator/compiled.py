@@ -79,7 +79,7 @@ another costs no atomic operations, which makes small steps several times faster
 zero.
 """
 
-SCHEME = 4
+SCHEME = 5
 """To be raised when the way steps are compiled changes: what lies in the cache was made the old way."""
 
 _lock = threading.RLock()
@@ -132,7 +132,8 @@ class Step(Generic[P, R]):
         is never compiled.
         """
         if self._callee is None:
-            self._callee = _numba().njit(_rebound(self), **OPTIONS)
+            # Left to choose, LLVM calls the larger steps, and such a call passes some thirty numbers.
+            self._callee = _numba().njit(_rebound(self), forceinline=True, **OPTIONS)
         return self._callee
 
 
@@ -215,8 +216,8 @@ def _compile(step: Step[P, R]) -> Callable[P, R]:
     numba = _numba()
     function = typing.cast(types.FunctionType, step.plain)
     fingerprint = _fingerprint(function)
-    # Numba's own key forgets this switch as well.
-    fingerprint.update(repr(numba.config.BOUNDSCHECK).encode())
+    # Numba's own key forgets these as well.
+    fingerprint.update(repr((SCHEME, OPTIONS, numba.config.BOUNDSCHECK)).encode())
     # A function typed into a session has no file for Numba to date its cache by.
     filed = Path(function.__code__.co_filename).is_file()
     folder = _cache_folder(fingerprint.hexdigest()[:16]) if filed else None
