@@ -36,16 +36,18 @@ class Cleancache:
     """The cleancache of one machine, over all pools of its `memory`.
 
     frames, table, inodes, counts   the whole state, see `allocator.frames`; replaced when a pool is added
+    places                          of the lookup table for each frame, 4 bytes each: more shorten lookups
     """
 
-    def __init__(self, memory: PhysicalMemory, revision: Revision = SAFE) -> None:
+    def __init__(self, memory: PhysicalMemory, revision: Revision = SAFE, *, places: int = 2) -> None:
         self.memory = memory
         self.revision = revision
+        self.places = places
         self.lock = threading.RLock()
         self.frames: Table = np.zeros((layout.FIRST_FRAME, layout.COLUMNS), np.int32)
         heads = np.arange(layout.FIRST_FRAME, dtype=np.int32)
         self.frames[:, layout.PREV] = self.frames[:, layout.NEXT] = heads
-        self.table: Ints = np.zeros(2, np.int32)
+        self.table: Ints = np.zeros(places, np.int32)
         self.inodes: Ints = np.zeros(16, np.int32)
         self.counts: Longs = np.zeros(layout.COUNTS, np.int64)
         self.counts[layout.FAIL_WHEN_FULL] = revision.when_full is WhenFull.FAIL
@@ -384,7 +386,7 @@ class Cleancache:
         grown[row:, layout.OWNER] = -1
         grown[row:, layout.STATE] = pool << layout.STATE_BITS | layout.TAKEN
         self.frames = grown
-        self.table = np.zeros(2 * (row + count - layout.FIRST_FRAME), np.int32)
+        self.table = np.zeros(self.places * (row + count - layout.FIRST_FRAME), np.int32)
         for each in np.flatnonzero(grown[:, layout.STATE] & 3 == layout.CACHED).tolist():
             layout.table_add(grown, self.table, each)
         at = layout.POOL0 + layout.POOL_LONGS * pool

@@ -117,11 +117,10 @@ def remove(frames: Table, row: int) -> None:
 @compiled
 def home(size: int, inode: int, index: int) -> int:
     """Where in a table of `size` places the entry of (inode, index) belongs."""
-    # No product may reach 2^63: Numba's integers do not wrap. 0x61c88647: the kernel's GOLDEN_RATIO_32.
+    # No product may reach 2^63: Numba's integers do not wrap. 0x61c88647: the kernel's GOLDEN_RATIO_32,
+    # which spreads pages in a row over the table without a collision.
     mixed = (index & _MASK32) * 0x61C88647 ^ inode * 0x2545F491 ^ (index >> 32) * 0x165667B1
-    mixed ^= mixed >> 32
-    mixed = (mixed & _MASK32) * 0x2C1B3C6D
-    return (((mixed ^ (mixed >> 28)) & _MASK32) * size) >> 32
+    return (((mixed ^ (mixed >> 32)) & _MASK32) * size) >> 32
 
 
 @compiled

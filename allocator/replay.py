@@ -16,9 +16,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from allocator import cma_steps
 from allocator import replay_steps as steps
 from allocator.cleancache import Cleancache
-from allocator.compiled import Ints, Longs, Rows, Words
+from allocator.compiled import Bytes, Ints, Longs, Rows
+from allocator.costs import COSTS_2015, EVENTS, CmaEvents, Costs, CostTable
 from allocator.error import AllocatorError
 from allocator.frames import POOL0, POOL_CACHED, POOL_LONGS
 from allocator.memory import PhysicalMemory
@@ -27,8 +29,6 @@ from allocator.runs import Runs
 from allocator.trace import ALLOC, FREE, OP, TIME, A
 
 __all__ = [
-    "COSTS_2015",
-    "CostTable",
     "Kind",
     "Lane",
     "Machine",
@@ -39,6 +39,8 @@ __all__ = [
 ]
 
 SAMPLES: Final = 240
+PLACES: Final = 4
+"""A replay spends 8 bytes a page more than a cleancache need, and is a quarter faster."""
 PAGES_MAX: Final = 1 << 27
 """Pages of an area, or of memory, at most: 512 GiB."""
 
@@ -61,56 +63,6 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class CostTable:
-    """What things take, in nanoseconds.
-
-    request_ns  a request, whatever it asks for
-    take_ns     guaranteed CMA taking one page out of the cleancache
-    drop_ns     more for a page that held data
-    claim_ns    CMA isolating one page
-    migrate_ns  more for a page that had to be copied elsewhere
-    busy_ns     each page of a range that turned out to hold a pinned one
-    disk_ns     reading one page from disk
-    """
-
-    request_ns: int
-    take_ns: int
-    drop_ns: int
-    claim_ns: int
-    migrate_ns: int
-    busy_ns: int
-    disk_ns: int
-
-    def array(self) -> Longs:
-        """The costs as the steps take them."""
-        costs = np.zeros(steps.COSTS, np.int64)
-        costs[steps.COST_REQUEST] = self.request_ns
-        costs[steps.COST_TAKE] = self.take_ns
-        costs[steps.COST_DROP] = self.drop_ns
-        costs[steps.COST_CLAIM] = self.claim_ns
-        costs[steps.COST_MIGRATE] = self.migrate_ns
-        costs[steps.COST_BUSY] = self.busy_ns
-        return costs
-
-
-COSTS_2015: Final = CostTable(
-    request_ns=12_000,
-    take_ns=1_000,
-    drop_ns=0,
-    claim_ns=270,
-    migrate_ns=40_000,
-    busy_ns=430,
-    disk_ns=100_000,
-)
-"""Guaranteed CMA: 12 us and 1 us a page, CMA at best 0.27 us a page: the minima of the table in the cover
-letter of RFC v2, "introduce gcma", linux-mm, February 2015 (ARMv7, SD card). Fitted: 40 us for a migrated
-page, that table's average a page for CMA requests of 16384 pages; 0.43 us a page for a range given up
-(Linux 7.3 on an emulated board, 64 MiB requests over pinned pages). Assumed: 100 us to read a page from an
-SD card.
-"""
-
-
-@dataclass(frozen=True, slots=True)
 class Machine:
     """What the allocators run on.
 
@@ -121,6 +73,7 @@ class Machine:
     base_pfn      first page of the area
     revision      of guaranteed CMA
     seed          of where anonymous and pinned pages lie
+    costs         what turns events into time
     """
 
     area_pages: int
@@ -130,7 +83,7 @@ class Machine:
     base_pfn: int = 0
     revision: Revision = SAFE
     seed: int = 0
-    costs: CostTable = COSTS_2015
+    costs: Costs = COSTS_2015
 
     def __post_init__(self) -> None:
         if not (0 < self.area_pages <= PAGES_MAX and 0 < self.memory_pages <= PAGES_MAX):
@@ -214,12 +167,12 @@ class Lane:
         self.machine = machine
         area, memory = machine.area_pages, machine.memory_pages
         self._runs = Runs(area)
-        self._anon: Ints = np.zeros(area if kind is Kind.CMA else 0, np.int32)
-        self._pinned: Words = np.zeros(len(self._runs.words), np.uint64)
+        self._tenants: Bytes = np.zeros(area if kind is Kind.CMA else 0, np.uint8)
+        self._claim: Longs = np.zeros(cma_steps.CLAIM_LONGS, np.int64)
         everything = Revision("replay", admission=Admission.ALL, keeps_record=True)
-        self._cache = Cleancache(_Numbers(memory + area), everything)
-        self._shadow = Cleancache(_Numbers(memory), everything)
-        self._clean = Cleancache(_Numbers(area), machine.revision)
+        self._cache = Cleancache(_Numbers(memory + area), everything, places=PLACES)
+        self._shadow = Cleancache(_Numbers(memory), everything, places=PLACES)
+        self._clean = Cleancache(_Numbers(area), machine.revision, places=PLACES)
         system = memory if kind is Kind.CMA else memory - machine.anon_pages
         self._donate(self._cache, "memory", 0, system)
         self._donate(self._shadow, "shadow", 0, system)
@@ -230,11 +183,24 @@ class Lane:
             self._donate(self._clean, "area", 0, area)
         self._used: Ints = np.zeros(memory + area, np.int32)
         self._buffers: Rows = np.zeros((16, 2), np.int64)
+        self._prices = self.costs.prices()
+        self._happened: Longs = np.zeros(EVENTS, np.int64)
         self._tallies: Longs = np.zeros(steps.TALLIES, np.int64)
         self._histogram: Longs = np.zeros(steps.BUCKETS, np.int64)
         self._samples: list[Sample] = []
         self._every = 1
         self._blocks = 0
+
+    @property
+    def costs(self) -> CostTable:
+        """What things take."""
+        costs = self.machine.costs
+        return {Kind.CARVEOUT: costs.carveout, Kind.GCMA: costs.guaranteed, Kind.CMA: costs.cma}[self.kind]
+
+    @property
+    def events(self) -> CmaEvents:
+        """What requests did so far."""
+        return CmaEvents(*self._happened.tolist())
 
     def apply(self, events: Rows) -> None:
         """Apply a block of events."""
@@ -250,10 +216,11 @@ class Lane:
             self._arrays(self._shadow),
             self._arrays(self._clean),
             self._used,
-            self._anon,
-            self._pinned,
+            self._tenants,
+            self._claim,
             self._buffers,
-            self.machine.costs.array(),
+            self._prices,
+            self._happened,
             self._tallies,
             self._histogram,
         )
@@ -263,7 +230,8 @@ class Lane:
     def summary(self) -> Summary:
         """What happened so far."""
         count = {name: int(self._tallies[at]) for name, at in _TALLIES.items()}
-        requests, reads = count["requests"], count["reads"]
+        events, reads = self.events, count["reads"]
+        requests = events.requests
         hits = count["hits"] + count["restored"]
         area = self.machine.area_pages
         used = [(sample.held + sample.used) / area for sample in self._samples]
@@ -276,7 +244,7 @@ class Lane:
             p50_ns=min(self._percentile(0.50), slowest),
             p99_ns=min(self._percentile(0.99), slowest),
             max_ns=slowest,
-            mean_ns=count["modelled"] / requests if requests else 0.0,
+            mean_ns=self.costs.time_ns(events) / requests if requests else 0.0,
             reads=reads,
             page_cache_hits=count["hits"],
             restored=count["restored"],
@@ -285,12 +253,12 @@ class Lane:
             refaults=count["refaults"],
             evicted=count["evicted"],
             stored=count["stored"],
-            dropped=count["dropped"],
-            migrated=count["migrated"],
-            retries=count["retries"],
+            dropped=events.dropped,
+            migrated=events.migrated,
+            retries=events.retries,
             held_most=count["held_most"],
             used_mean=sum(used) / len(used) if used else 0.0,
-            read_seconds=count["disk"] * self.machine.costs.disk_ns / 1e9,
+            read_seconds=count["disk"] * self.machine.costs.read_ns / 1e9,
             latencies=tuple(
                 (_bucket_ns(int(at)), int(self._histogram[at])) for at in np.flatnonzero(self._histogram)
             ),
@@ -310,14 +278,12 @@ class Lane:
         inside = round(machine.anon_pages * machine.area_pages / total)
         inside = min(max(inside, machine.pinned_pages), machine.area_pages, machine.anon_pages)
         places = rng.choice(machine.area_pages, inside, replace=False)
-        self._anon[places] = steps.MOVABLE
+        self._tenants[places] = cma_steps.ANONYMOUS
         for page in places.tolist():
             self._cache.get_folio(1, machine.memory_pages + page)
         for page in range(machine.anon_pages - inside):
             self._cache.get_folio(0, page)
-        pinned = places[: machine.pinned_pages]
-        self._anon[pinned] = steps.PINNED
-        np.bitwise_or.at(self._pinned, pinned // 64, np.uint64(1) << (pinned % 64).astype(np.uint64))
+        self._tenants[places[: machine.pinned_pages]] |= cma_steps.PINNED
 
     def _make_room(self, events: Rows) -> None:
         """Arrays for all files and buffers that the block names."""
@@ -343,8 +309,8 @@ class Lane:
         if self.kind is Kind.GCMA:
             used = int(self._clean.counts[POOL0 + POOL_CACHED])
         elif self.kind is Kind.CMA:
-            used = int(self._cache.counts[POOL0 + POOL_LONGS + POOL_CACHED] + np.count_nonzero(self._anon))
-        self._samples.append(Sample(time_ns, int(self._tallies[steps.HELD]), used))
+            used = int(self._cache.counts[POOL0 + POOL_LONGS + POOL_CACHED] + np.count_nonzero(self._tenants))
+        self._samples.append(Sample(time_ns, int(self._tallies[steps.LENT]), used))
         if len(self._samples) == 2 * SAMPLES:
             del self._samples[::2]
             self._every *= 2
@@ -364,9 +330,8 @@ def _bucket_ns(bucket: int) -> int:
 
 _TALLIES: Final = {
     "reads": steps.READS, "hits": steps.HITS, "restored": steps.RESTORED, "disk": steps.DISK,
-    "refaults": steps.REFAULTS, "evicted": steps.EVICTED, "stored": steps.STORED, "requests": steps.REQUESTS,
-    "failed": steps.FAILED, "dropped": steps.DROPPED, "migrated": steps.MIGRATED, "retries": steps.RETRIES,
-    "held_most": steps.HELD_MOST, "modelled": steps.MODELLED_NS, "slowest": steps.SLOWEST_NS,
+    "refaults": steps.REFAULTS, "evicted": steps.EVICTED, "stored": steps.STORED, "failed": steps.FAILED,
+    "held_most": steps.LENT_MOST, "slowest": steps.SLOWEST_NS,
 }  # fmt: skip
 
 

@@ -7,10 +7,9 @@ allocators:
 
 CARVE_OUT    the area's pages serve devices only
 GUARANTEED   free pages of the area are the cleancache's; an allocation takes them whatever they hold
-CMA          free pages of the area serve the page cache and anonymous memory; an allocation drops the clean
-file pages,
-             migrates anonymous ones, and goes on to the next aligned place when one of them is pinned
-             (mm/cma.c)
+CMA          free pages of the area serve the page cache and anonymous memory; an allocation claims them by
+             the steps of `allocator.cma_steps`: it drops file pages, migrates anonymous ones, and goes on to
+             the next aligned place when one of them is pinned
 """
 
 from __future__ import annotations
@@ -18,22 +17,52 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from allocator.compiled import Ints, Longs, Rows, Table, Words, compiled
+from allocator.cma_steps import (
+    ANONYMOUS,
+    CLEAN_FILE,
+    COUNT,
+    EBUSY,
+    HELD,
+    NOBODY,
+    PAGES,
+    conclude,
+    isolate,
+    vacate,
+)  # fmt: skip
+from allocator.compiled import Bytes, Ints, Longs, Rows, Table, Words, compiled
+from allocator.costs import DROPPED, ISOLATED, REQUESTS, modelled_ns
 from allocator.frames import (
+    CACHED,
     LRU,
     OWNER,
     POOL0,
     POOL_LONGS,
     POOL_PFN,
+    POOL_ROW,
+    POOL_SIZE,
     PREV,
     RECALLED,
     index_of,
     pfn_of,
+    pool_of,
     set_state,
+    state_of,
 )  # fmt: skip
+from allocator.frames import FREE as FREE_STATE
 from allocator.frames import TAKEN as TAKEN_STATE
-from allocator.runs import clear, find, first_set, mark
-from allocator.steps import give, invalidate, invalidate_range, load, pick_free, store, take
+from allocator.runs import clear, find, mark
+from allocator.steps import (
+    enter,
+    give,
+    invalidate,
+    invalidate_range,
+    invalidate_row,
+    load,
+    oldest,
+    pick_free,
+    store,
+    take,
+)  # fmt: skip
 from allocator.trace import ALLOC, DROP, EVICT, FILL, FREE, OP, READ, A, B, C
 
 __all__ = ["Store", "replay"]
@@ -53,33 +82,14 @@ DISK: Final = 3
 REFAULTS: Final = 4
 EVICTED: Final = 5
 STORED: Final = 6
-REQUESTS: Final = 7
-FAILED: Final = 8
-PAGES_ASKED: Final = 9
-DROPPED: Final = 10
-MIGRATED: Final = 11
-RETRIES: Final = 12
-HELD: Final = 13
-HELD_MOST: Final = 14
-MODELLED_NS: Final = 15
-SLOWEST_NS: Final = 16
-TALLIES: Final = 17
-
-# Costs, in nanoseconds; see `allocator.replay.CostTable`.
-COST_REQUEST: Final = 0
-COST_TAKE: Final = 1
-COST_DROP: Final = 2
-COST_MIGRATE: Final = 3
-COST_BUSY: Final = 4
-COST_CLAIM: Final = 5
-COSTS: Final = 6
+FAILED: Final = 7
+LENT: Final = 8
+LENT_MOST: Final = 9
+SLOWEST_NS: Final = 10
+TALLIES: Final = 11
 
 BUCKETS_PER_OCTAVE: Final = 16
 BUCKETS: Final = 64 * BUCKETS_PER_OCTAVE
-
-# What a page of a CMA area is used for besides the page cache.
-MOVABLE: Final = 1
-PINNED: Final = 2
 
 
 @compiled
@@ -95,10 +105,10 @@ def _full(frames: Table, pools: int) -> bool:
 def _evict(cache: Store, shadow: Store, clean: Store, used: Ints, guaranteed: bool, tallies: Longs) -> None:
     """Reclaim the page used longest ago: remember it, and offer it to the cleancache."""
     frames = cache[0]
-    row = int(frames[LRU, PREV])
+    row = oldest(frames)
     file, index = int(frames[row, OWNER]), index_of(frames, row)
     again = used[pfn_of(frames, cache[3], row)] != 0
-    invalidate(*cache, file, index)
+    invalidate_row(*cache, row)
     tallies[EVICTED] += 1
     store(*shadow, file, index, True)
     if guaranteed and store(*clean, file, index, again) >= 0:
@@ -131,10 +141,10 @@ def _read(
     else:
         tallies[DISK] += 1
     if _full(cache[0], pools):
-        if cache[0][LRU, PREV] == LRU:
+        if oldest(cache[0]) == LRU:
             return
         _evict(cache, shadow, clean, used, guaranteed, tallies)
-    used[store(*cache, file, index, True)] = refault
+    used[enter(*cache, file, index)] = refault
 
 
 @compiled
@@ -145,85 +155,115 @@ def _drop(store_: Store, file: int, index: int, count: int) -> None:
 
 
 @compiled
-def _claim_movable(
-    cache: Store,
-    shadow: Store,
-    clean: Store,
-    used: Ints,
-    anon: Ints,
-    base: int,
-    bit: int,
-    want: int,
+def _move(
+    cache: Store, shadow: Store, clean: Store, used: Ints, tenants: Bytes, base: int, bit: int, stop: int,
     tallies: Longs,
-) -> int:
-    """Empty pages [bit, bit + want) of a CMA area, none of them pinned; how many had to be migrated."""
+) -> None:  # fmt: skip
+    """Find an anonymous page of [bit, stop) of a CMA area another place, which may be in the area, too.
+
+    There always is one: anonymous pages are at most half of the ordinary memory.
+    """
     frames, _table, _inodes, counts = cache
-    moving = 0
-    for page in range(bit, bit + want):
-        if anon[page] == MOVABLE:
-            moving += 1
-            anon[page] = 0
-        else:
-            take(*cache, 1, base + page, 1)
-    for _ in range(moving):
-        if _full(frames, 2):
-            _evict(cache, shadow, clean, used, False, tallies)
+    while True:
         row = pick_free(frames, counts)
+        if row == 0:
+            _evict(cache, shadow, clean, used, False, tallies)
+            continue
         set_state(frames, row, TAKEN_STATE)
-        pfn = pfn_of(frames, counts, row)
-        if pfn >= base:
-            anon[pfn - base] = MOVABLE
-    return moving
+        counts[pool_of(frames, row) + POOL_SIZE] -= 1
+        page = pfn_of(frames, counts, row) - base
+        if bit <= page < stop:
+            # Reclaimed just now, and isolated as the whole range is.
+            tenants[page] = NOBODY
+            continue
+        if page >= 0:
+            tenants[page] = ANONYMOUS
+        return
+
+
+@compiled
+def _claim(
+    cache: Store, shadow: Store, clean: Store, used: Ints, tenants: Bytes, claim: Longs, base: int, bit: int,
+    want: int, events: Longs, tallies: Longs,
+) -> int:  # fmt: skip
+    """Empty pages [bit, bit + want) of a CMA area; 0, or EBUSY when one is pinned.
+
+    Between claims `tenants` knows anonymous pages only. The page cache's are entered here, and none of them
+    is pinned, so none is left when the claim ends.
+    """
+    frames, counts = cache[0], cache[3]
+    stop = bit + want
+    first = int(counts[POOL0 + POOL_LONGS + POOL_ROW])
+    for page in range(bit, stop):
+        state = state_of(frames, first + page)
+        if state == FREE_STATE:
+            take(*cache, 1, base + page, 1)
+        elif state == CACHED:
+            tenants[page] = CLEAN_FILE
+    claim[HELD] = 0
+    page = bit
+    while page < stop:
+        page = isolate(tenants, page, stop, claim)
+        count = int(claim[COUNT])
+        for k in range(count):
+            each = int(claim[PAGES + k])
+            if tenants[each] == CLEAN_FILE:
+                take(*cache, 1, base + each, 1)
+            elif tenants[each] == ANONYMOUS:
+                _move(cache, shadow, clean, used, tenants, base, bit, stop, tallies)
+        vacate(tenants, claim, count, events)
+    failure = conclude(claim, want, events)
+    if failure:
+        for page in range(bit, stop):
+            if tenants[page] == NOBODY:
+                give(frames, counts, 1, base + page, 1, False)
+    return failure
 
 
 @compiled
 def _allocate(
     kind: int, words: Words, tree: Ints, pages: int, base_pfn: int, cache: Store, shadow: Store, clean: Store,
-    used: Ints, anon: Ints, pinned: Words, want: int, align: int, costs: Longs, tallies: Longs,
-) -> tuple[int, int]:  # fmt: skip
-    """`cma_alloc`: the first page, or -1 without one, and the time that it would take in nanoseconds."""
+    used: Ints, tenants: Bytes, claim: Longs, want: int, align: int, events: Longs, tallies: Longs,
+) -> int:  # fmt: skip
+    """`cma_alloc`: the first page, or -1 without one."""
     mask = (1 << align) - 1
     base = int(cache[3][POOL0 + POOL_LONGS + POOL_PFN])
-    time = int(costs[COST_REQUEST])
+    events[REQUESTS] += 1
     start = 0
     while want <= pages:
         bit = find(words, tree, pages, want, mask, base_pfn & mask, start)
         if bit < 0:
             break
-        if kind == CMA and first_set(pinned, bit, bit + want) < bit + want:
-            tallies[RETRIES] += 1
-            time += costs[COST_BUSY] * want
-            start = bit + mask + 1
-            continue
         mark(words, tree, pages, bit, want)
-        if kind == GUARANTEED:
-            before = clean[3][RECALLED]
-            if take(*clean, 0, bit, want) != 0:
-                # A frame that the cleancache has lost (H5 of v2): the kernel gives up.
-                clear(words, tree, pages, bit, want)
-                break
-            dropped = clean[3][RECALLED] - before
-            time += costs[COST_TAKE] * want + costs[COST_DROP] * dropped
-            tallies[DROPPED] += dropped
-        elif kind == CMA:
-            before = cache[3][RECALLED]
-            moved = _claim_movable(cache, shadow, clean, used, anon, base, bit, want, tallies)
-            dropped = cache[3][RECALLED] - before
-            time += costs[COST_CLAIM] * want + costs[COST_DROP] * dropped + costs[COST_MIGRATE] * moved
-            tallies[DROPPED] += dropped
-            tallies[MIGRATED] += moved
-        return bit, time
-    return -1, time
+        failure = 0
+        if kind == CMA:
+            failure = _claim(cache, shadow, clean, used, tenants, claim, base, bit, want, events, tallies)
+        else:
+            if kind == GUARANTEED:
+                before = clean[3][RECALLED]
+                # Fails on a frame that the cleancache has lost (H5 of v2).
+                failure = -take(*clean, 0, bit, want)
+                events[DROPPED] += clean[3][RECALLED] - before
+            if failure == 0:
+                events[ISOLATED] += want
+        if failure == 0:
+            return bit
+        clear(words, tree, pages, bit, want)
+        if failure != EBUSY:
+            break
+        start = bit + mask + 1
+    return -1
 
 
 @compiled(at_once=True)
 def replay(
     kind: int, events: Rows, words: Words, tree: Ints, pages: int, base_pfn: int, cache: Store, shadow: Store,
-    clean: Store, used: Ints, anon: Ints, pinned: Words, buffers: Rows, costs: Longs, tallies: Longs,
-    histogram: Longs,
+    clean: Store, used: Ints, tenants: Bytes, claim: Longs, buffers: Rows, prices: Longs, happened: Longs,
+    tallies: Longs, histogram: Longs,
 ) -> None:  # fmt: skip
     """Apply a block of events to one allocator.
 
+    `happened` counts what requests did, as `allocator.costs.CmaEvents` does, and `prices` says what it costs.
     `buffers` has a row for each buffer number: its first page and its pages, 0 when it is not held.
     `histogram` counts requests by modelled time, `BUCKETS_PER_OCTAVE` buckets to a factor of two.
     """
@@ -252,39 +292,25 @@ def replay(
             if guaranteed:
                 _drop(clean, a, b, c)
         elif op == ALLOC and buffers[a, 1] == 0:
-            tallies[REQUESTS] += 1
-            tallies[PAGES_ASKED] += b
-            bit, time = _allocate(
-                kind,
-                words,
-                tree,
-                pages,
-                base_pfn,
-                cache,
-                shadow,
-                clean,
-                used,
-                anon,
-                pinned,
-                b,
-                c,
-                costs,
-                tallies,
-            )
-            tallies[MODELLED_NS] += time
+            before = modelled_ns(prices, happened)
+            bit = _allocate(
+                kind, words, tree, pages, base_pfn, cache, shadow, clean, used, tenants, claim, b, c,
+                happened, tallies,
+            )  # fmt: skip
+            time = modelled_ns(prices, happened) - before
             tallies[SLOWEST_NS] = max(tallies[SLOWEST_NS], time)
             histogram[int(math.log2(max(time, 1)) * BUCKETS_PER_OCTAVE)] += 1
             if bit < 0:
                 tallies[FAILED] += 1
                 continue
             buffers[a, 0], buffers[a, 1] = bit, b
-            tallies[HELD] += b
-            tallies[HELD_MOST] = max(tallies[HELD_MOST], tallies[HELD])
+            tallies[LENT] += b
+            tallies[LENT_MOST] = max(tallies[LENT_MOST], tallies[LENT])
         elif op == FREE and buffers[a, 1] != 0:
             bit, count = int(buffers[a, 0]), int(buffers[a, 1])
             buffers[a, 1] = 0
             clear(words, tree, pages, bit, count)
-            tallies[HELD] -= count
+            tallies[LENT] -= count
             if guaranteed:
                 give(clean[0], clean[3], 0, bit, count, False)
             elif kind == CMA:

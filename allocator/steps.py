@@ -54,12 +54,17 @@ from allocator.frames import (
 )
 
 __all__ = [
+    "enter",
     "give",
     "invalidate",
     "invalidate_inode",
     "invalidate_range",
+    "invalidate_row",
     "load",
     "load_many",
+    "oldest",
+    "pick_free",
+    "renew",
     "store",
     "store_many",
     "take",
@@ -83,7 +88,7 @@ def pick_free(frames: Table, counts: Longs) -> int:
 
 
 @compiled
-def _oldest(frames: Table) -> int:
+def oldest(frames: Table) -> int:
     """The cached frame used longest ago, or 0. Orphans are passed over, as `reclaim_folio_from_lru` does."""
     row = int(frames[LRU, PREV])
     while row != LRU and state_of(frames, row) == ORPHAN:
@@ -111,12 +116,17 @@ def store(
     if counts[COUNT_ALL_SKIPS] != 0:
         counts[SKIPPED] += 1
     if row != 0:
-        remove(frames, row)
-        insert(frames, row, LRU)
+        renew(frames, row)
         return pfn_of(frames, counts, row)
+    return enter(frames, table, inodes, counts, inode, index)
+
+
+@compiled
+def enter(frames: Table, table: Ints, inodes: Ints, counts: Longs, inode: int, index: int) -> int:
+    """Store (inode, index), which is admitted and not there: the pfn to copy to, or -1 for not stored."""
     row = pick_free(frames, counts)
     if row == 0 and counts[FAIL_WHEN_FULL] == 0:
-        row = _oldest(frames)
+        row = oldest(frames)
         if row != 0:
             owner = int(frames[row, OWNER])
             detach(frames, table, inodes, counts, row)
@@ -139,6 +149,13 @@ def store(
 
 
 @compiled
+def renew(frames: Table, row: int) -> None:
+    """Make the cached `row` the newest entry."""
+    remove(frames, row)
+    insert(frames, row, LRU)
+
+
+@compiled
 def load(frames: Table, table: Ints, inodes: Ints, counts: Longs, inode: int, index: int) -> int:
     """The page that holds (inode, index), or -1. The hit becomes the newest entry, or goes where hits are
     exclusive.
@@ -151,17 +168,15 @@ def load(frames: Table, table: Ints, inodes: Ints, counts: Longs, inode: int, in
         return -1
     counts[RESTORED] += 1
     if counts[EXCLUSIVE] != 0:
-        detach(frames, table, inodes, counts, row)
-        set_free(frames, row)
-        counts[INVALIDATED] += 1
+        invalidate_row(frames, table, inodes, counts, row)
     else:
-        remove(frames, row)
-        insert(frames, row, LRU)
+        renew(frames, row)
     return pfn_of(frames, counts, row)
 
 
 @compiled
-def _invalidate_row(frames: Table, table: Ints, inodes: Ints, counts: Longs, row: int) -> None:
+def invalidate_row(frames: Table, table: Ints, inodes: Ints, counts: Longs, row: int) -> None:
+    """Drop the entry in `row`."""
     detach(frames, table, inodes, counts, row)
     set_free(frames, row)
     counts[INVALIDATED] += 1
@@ -173,7 +188,7 @@ def invalidate(frames: Table, table: Ints, inodes: Ints, counts: Longs, inode: i
     row = lookup(frames, table, inode, index)
     if row == 0:
         return 0
-    _invalidate_row(frames, table, inodes, counts, row)
+    invalidate_row(frames, table, inodes, counts, row)
     return 1
 
 
@@ -196,7 +211,7 @@ def invalidate_range(
         newer = int(frames[row, INODE_PREV])
         index = index_of(frames, row)
         if first <= index <= last:
-            _invalidate_row(frames, table, inodes, counts, row)
+            invalidate_row(frames, table, inodes, counts, row)
             dropped += 1
         if done:
             return dropped
@@ -208,7 +223,7 @@ def invalidate_inode(frames: Table, table: Ints, inodes: Ints, counts: Longs, in
     """Drop all entries of the inode, the one stored first at first; how many there were."""
     dropped = 0
     while inodes[inode] != 0:
-        _invalidate_row(frames, table, inodes, counts, int(frames[int(inodes[inode]), INODE_PREV]))
+        invalidate_row(frames, table, inodes, counts, int(frames[int(inodes[inode]), INODE_PREV]))
         dropped += 1
     return dropped
 
