@@ -36,6 +36,7 @@ __all__ = [
     "attach",
     "detach",
     "insert",
+    "link",
     "lookup",
     "remove",
     "table_add",
@@ -92,13 +93,20 @@ POOL_RECALLED: Final = 5
 POOL_LONGS: Final = 8
 COUNTS: Final = POOL0 + MAX_POOLS * POOL_LONGS
 
+_MASK31: Final = (1 << 31) - 1
 _MASK32: Final = (1 << 32) - 1
+
+
+@compiled
+def link(frames: Table, row: int, column: int) -> int:
+    """The row that a link of `row` leads to. No link is negative: told so, LLVM spares each use a test."""
+    return int(frames[row, column]) & _MASK31
 
 
 @compiled
 def insert(frames: Table, row: int, head: int) -> None:
     """Put `row` right behind `head`."""
-    after = int(frames[head, NEXT])
+    after = link(frames, head, NEXT)
     frames[row, PREV] = head
     frames[row, NEXT] = after
     frames[after, PREV] = row
@@ -108,8 +116,8 @@ def insert(frames: Table, row: int, head: int) -> None:
 @compiled
 def remove(frames: Table, row: int) -> None:
     """Take `row` out of its list."""
-    before = int(frames[row, PREV])
-    after = int(frames[row, NEXT])
+    before = link(frames, row, PREV)
+    after = link(frames, row, NEXT)
     frames[before, NEXT] = after
     frames[after, PREV] = before
 
@@ -134,7 +142,7 @@ def lookup(frames: Table, table: Ints, inode: int, index: int) -> int:
     """The row that holds (inode, index), or 0."""
     low = ((index & _MASK32) ^ 0x80000000) - 0x80000000
     high = index >> 32
-    row = int(table[home(len(table), inode, index)])
+    row = int(table[home(len(table), inode, index)]) & _MASK31
     while row != 0:
         if (
             frames[row, INDEX_LOW] == low
@@ -142,7 +150,7 @@ def lookup(frames: Table, table: Ints, inode: int, index: int) -> int:
             and int(frames[row, STATE]) >> HIGH_SHIFT == high
         ):
             return row
-        row = int(frames[row, CHAIN])
+        row = link(frames, row, CHAIN)
     return 0
 
 
@@ -150,7 +158,7 @@ def chain(frames: Table, head: int) -> Iterator[int]:
     """The rows of one place of the table, from its first row on."""
     while head:
         yield head
-        head = int(frames[head, CHAIN])
+        head = link(frames, head, CHAIN)
 
 
 @compiled
@@ -165,12 +173,12 @@ def table_add(frames: Table, table: Ints, row: int) -> None:
 def table_drop(frames: Table, table: Ints, row: int) -> None:
     """Delete the entry of `row`."""
     at = home(len(table), int(frames[row, OWNER]), index_of(frames, row))
-    before = int(table[at])
+    before = int(table[at]) & _MASK31
     if before == row:
         table[at] = frames[row, CHAIN]
         return
     while frames[before, CHAIN] != row:
-        before = int(frames[before, CHAIN])
+        before = link(frames, before, CHAIN)
     frames[before, CHAIN] = frames[row, CHAIN]
 
 
@@ -215,12 +223,12 @@ def attach(frames: Table, table: Ints, inodes: Ints, counts: Longs, row: int, in
     frames[row, STATE] = (index >> 32 << HIGH_SHIFT) | low_bits | CACHED
     insert(frames, row, LRU)
     table_add(frames, table, row)
-    newest = int(inodes[inode])
+    newest = int(inodes[inode]) & _MASK31
     if newest == 0:
         frames[row, INODE_PREV] = row
         frames[row, INODE_NEXT] = row
     else:
-        oldest = int(frames[newest, INODE_PREV])
+        oldest = link(frames, newest, INODE_PREV)
         frames[row, INODE_PREV] = oldest
         frames[row, INODE_NEXT] = newest
         frames[oldest, INODE_NEXT] = row
@@ -234,8 +242,8 @@ def detach(frames: Table, table: Ints, inodes: Ints, counts: Longs, row: int) ->
     """Make the cached `row` hold nothing and be on no list."""
     inode = int(frames[row, OWNER])
     table_drop(frames, table, row)
-    before = int(frames[row, INODE_PREV])
-    after = int(frames[row, INODE_NEXT])
+    before = link(frames, row, INODE_PREV)
+    after = link(frames, row, INODE_NEXT)
     if after == row:
         inodes[inode] = 0
     else:

@@ -181,7 +181,7 @@ class Lane:
             self._settle()
         if kind is Kind.GCMA:
             self._donate(self._clean, "area", 0, area)
-        self._used: Ints = np.zeros(memory + area, np.int32)
+        self._used: Ints = np.zeros(len(self._cache.frames), np.int32)
         self._buffers: Rows = np.zeros((16, 2), np.int64)
         self._prices = self.costs.prices()
         self._happened: Longs = np.zeros(EVENTS, np.int64)

@@ -54,6 +54,7 @@ from allocator.runs import clear, find, mark
 from allocator.steps import (
     enter,
     give,
+    hit,
     invalidate,
     invalidate_range,
     invalidate_row,
@@ -107,7 +108,7 @@ def _evict(cache: Store, shadow: Store, clean: Store, used: Ints, guaranteed: bo
     frames = cache[0]
     row = oldest(frames)
     file, index = int(frames[row, OWNER]), index_of(frames, row)
-    again = used[pfn_of(frames, cache[3], row)] != 0
+    again = used[row] != 0
     invalidate_row(*cache, row)
     tallies[EVICTED] += 1
     store(*shadow, file, index, True)
@@ -129,9 +130,9 @@ def _read(
 ) -> None:
     """The program reads a page."""
     tallies[READS] += 1
-    pfn = load(*cache, file, index)
-    if pfn >= 0:
-        used[pfn] = 1
+    row = hit(*cache, file, index)
+    if row != 0:
+        used[row] = 1
         tallies[HITS] += 1
         return
     refault = invalidate(*shadow, file, index) != 0

@@ -44,6 +44,7 @@ from allocator.frames import (
     detach,
     index_of,
     insert,
+    link,
     lookup,
     pfn_of,
     pool_of,
@@ -56,6 +57,7 @@ from allocator.frames import (
 __all__ = [
     "enter",
     "give",
+    "hit",
     "invalidate",
     "invalidate_inode",
     "invalidate_range",
@@ -80,7 +82,7 @@ FEW: Final = 64
 def pick_free(frames: Table, counts: Longs) -> int:
     """A free frame, off its list: the one freed longest ago in the first pool that has any; 0 for none."""
     for pool in range(1, 1 + int(counts[POOLS])):
-        row = int(frames[pool, PREV])
+        row = link(frames, pool, PREV)
         if row != pool:
             remove(frames, row)
             return row
@@ -90,9 +92,9 @@ def pick_free(frames: Table, counts: Longs) -> int:
 @compiled
 def oldest(frames: Table) -> int:
     """The cached frame used longest ago, or 0. Orphans are passed over, as `reclaim_folio_from_lru` does."""
-    row = int(frames[LRU, PREV])
+    row = link(frames, LRU, PREV)
     while row != LRU and state_of(frames, row) == ORPHAN:
-        row = int(frames[row, PREV])
+        row = link(frames, row, PREV)
     return row
 
 
@@ -118,12 +120,13 @@ def store(
     if row != 0:
         renew(frames, row)
         return pfn_of(frames, counts, row)
-    return enter(frames, table, inodes, counts, inode, index)
+    row = enter(frames, table, inodes, counts, inode, index)
+    return pfn_of(frames, counts, row) if row != 0 else -1
 
 
 @compiled
 def enter(frames: Table, table: Ints, inodes: Ints, counts: Longs, inode: int, index: int) -> int:
-    """Store (inode, index), which is admitted and not there: the pfn to copy to, or -1 for not stored."""
+    """Store (inode, index), which is admitted and not there: its row, or 0 for not stored."""
     row = pick_free(frames, counts)
     if row == 0 and counts[FAIL_WHEN_FULL] == 0:
         row = oldest(frames)
@@ -138,14 +141,14 @@ def enter(frames: Table, table: Ints, inodes: Ints, counts: Longs, inode: int, i
                 insert(frames, row, LRU)
                 counts[pool_of(frames, row) + POOL_CACHED] += 1
                 counts[STORED] += 1
-                return pfn_of(frames, counts, row)
+                return row
     if row == 0:
         if counts[COUNT_ALL_SKIPS] == 0:
             counts[SKIPPED] += 1
-        return -1
+        return 0
     attach(frames, table, inodes, counts, row, inode, index)
     counts[STORED] += 1
-    return pfn_of(frames, counts, row)
+    return row
 
 
 @compiled
@@ -157,21 +160,28 @@ def renew(frames: Table, row: int) -> None:
 
 @compiled
 def load(frames: Table, table: Ints, inodes: Ints, counts: Longs, inode: int, index: int) -> int:
-    """The page that holds (inode, index), or -1. The hit becomes the newest entry, or goes where hits are
-    exclusive.
+    """The page that holds (inode, index), or -1, by the rules of `hit`."""
+    row = hit(frames, table, inodes, counts, inode, index)
+    return pfn_of(frames, counts, row) if row != 0 else -1
+
+
+@compiled
+def hit(frames: Table, table: Ints, inodes: Ints, counts: Longs, inode: int, index: int) -> int:
+    """The row that held (inode, index) when it was asked for, or 0. It becomes the newest entry, or is
+    dropped where hits are exclusive.
 
     An exclusive hit counts as invalidated, so that `cached` can still be computed from the other counters.
     """
     row = lookup(frames, table, inode, index)
     if row == 0:
         counts[MISSED] += 1
-        return -1
+        return 0
     counts[RESTORED] += 1
     if counts[EXCLUSIVE] != 0:
         invalidate_row(frames, table, inodes, counts, row)
     else:
         renew(frames, row)
-    return pfn_of(frames, counts, row)
+    return row
 
 
 @compiled
@@ -205,10 +215,10 @@ def invalidate_range(
     newest = int(inodes[inode])
     if newest == 0:
         return 0
-    row = int(frames[newest, INODE_PREV])
+    row = link(frames, newest, INODE_PREV)
     while True:
         done = row == newest
-        newer = int(frames[row, INODE_PREV])
+        newer = link(frames, row, INODE_PREV)
         index = index_of(frames, row)
         if first <= index <= last:
             invalidate_row(frames, table, inodes, counts, row)

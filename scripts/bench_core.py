@@ -21,7 +21,7 @@ from allocator.compiled import Ints, Longs, Rows, Table, Words, compiled
 from allocator.replay import Kind, Machine, replay
 from allocator.runs import Runs, clear, find, mark
 from allocator.sizing import study
-from allocator.steps import enter, load
+from allocator.steps import enter, hit
 from allocator.trace import ALLOC, FREE, READ
 from allocator.trace_oracle import RECORD
 
@@ -165,7 +165,7 @@ def cache(frames: Table, table: Ints, inodes: Ints, counts: Longs, ids: Longs) -
     """A plain LRU cache: get, and put on a miss."""
     misses = 0
     for k in range(len(ids)):
-        if load(frames, table, inodes, counts, 0, ids[k]) < 0:
+        if hit(frames, table, inodes, counts, 0, ids[k]) == 0:
             misses += 1
             enter(frames, table, inodes, counts, 0, ids[k])
     return misses
