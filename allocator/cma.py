@@ -1,26 +1,23 @@
 """CMA as it is: an area whose free pages hold movable pages, which an allocation must get out of the way.
 
-Source: `cma_range_alloc` (mm/cma.c), `alloc_contig_frozen_range` and `__alloc_contig_migrate_range`
-(mm/page_alloc.c) of Linux 7.3.
+The search is `ContiguousArea`'s; `allocator.cma_steps` has the rules of a claim, and their sources.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
 
+import numpy as np
+
+from allocator import cma_steps as steps
 from allocator.area import ContiguousArea, SecondClass
+from allocator.compiled import Bytes, Longs
+from allocator.costs import EVENTS, REQUESTS, CmaEvents
 from allocator.error import AreaError
 
 __all__ = ["CmaArea", "CmaEvents", "Tenant"]
-
-BATCH: Final = 32
-"""Pages that are isolated and migrated together (COMPACT_CLUSTER_MAX)."""
-TRIES: Final = 5
-"""How often migration of a batch is tried before the range counts as busy."""
 
 
 class Tenant(Enum):
@@ -32,29 +29,17 @@ class Tenant(Enum):
     DIRTY_FILE = "dirty file page: written back, then copied elsewhere"
     ANONYMOUS = "anonymous page: copied elsewhere"
 
+    @property
+    def code(self) -> int:
+        """What the steps call it."""
+        return {
+            Tenant.CLEAN_FILE: steps.CLEAN_FILE,
+            Tenant.DIRTY_FILE: steps.DIRTY_FILE,
+            Tenant.ANONYMOUS: steps.ANONYMOUS,
+        }[self]
 
-@dataclass(slots=True)
-class CmaEvents:
-    """What allocations did so far.
 
-    requests       calls of cma_alloc
-    isolated       pages of ranges that were claimed, whether or not in use
-    dropped        clean file pages
-    migrated       pages copied elsewhere
-    written_back   dirty pages written to disk first
-    tries          attempts to migrate batches with a pinned page
-    busy           pages of ranges given up as busy
-    retries        ranges given up as busy
-    """
-
-    requests: int = 0
-    isolated: int = 0
-    dropped: int = 0
-    migrated: int = 0
-    written_back: int = 0
-    tries: int = 0
-    busy: int = 0
-    retries: int = 0
+_TENANTS = {tenant.code: tenant for tenant in Tenant}
 
 
 class CmaArea(ContiguousArea):
@@ -62,7 +47,6 @@ class CmaArea(ContiguousArea):
 
     clear    called for each page that has to go, with its pfn and tenant; False when there is no memory to
              move it to. None: there always is
-    events   what allocations did
     """
 
     second_class = SecondClass.RECLAIMABLE
@@ -77,10 +61,14 @@ class CmaArea(ContiguousArea):
         clear: Callable[[int, Tenant], bool] | None = None,
     ) -> None:
         super().__init__(name, base_pfn, count, checked=checked)
-        self.events = CmaEvents()
         self.clear = clear
-        self._tenants: dict[int, Tenant] = {}
-        self._pinned: set[int] = set()
+        self._tenants: Bytes = np.zeros(count, np.uint8)
+        self._events: Longs = np.zeros(EVENTS, np.int64)
+
+    @property
+    def events(self) -> CmaEvents:
+        """What allocations did so far."""
+        return CmaEvents(*self._events.tolist())
 
     def settle(self, pfn: int, tenant: Tenant, count: int = 1) -> None:
         """Use pages that no device has, or use them for something else.
@@ -94,66 +82,70 @@ class CmaArea(ContiguousArea):
                     f"area {self.name}: a page of [{pfn:#x}, {pfn + count:#x}) is a device's "
                     "or of another area: use free ones"
                 )
-            self._tenants.update(dict.fromkeys(range(pfn, pfn + count), tenant))
+            pages = self._tenants[bit : bit + count]
+            pages[:] = pages & steps.PINNED | tenant.code
 
     def leave(self, pfn: int) -> None:
         """End the use of a page, and any pin of it."""
         with self.lock:
-            self._tenants.pop(pfn, None)
-            self._pinned.discard(pfn)
+            if self.holds(pfn):
+                self._tenants[pfn - self.base_pfn] = steps.NOBODY
 
     def tenant(self, pfn: int) -> Tenant | None:
         """What a page is used for."""
-        return self._tenants.get(pfn)
+        if not self.holds(pfn):
+            return None
+        return _TENANTS.get(int(self._tenants[pfn - self.base_pfn]) & ~steps.PINNED)
 
-    def pin(self, pfn: int) -> None:
-        """Pin a page in use, as I/O on it does for a while (without FOLL_LONGTERM, which would move it out
-        first).
+    def pin(self, pfn: int, count: int = 1) -> None:
+        """Pin a page in use, or all `count` of a large folio, as I/O on it does for a while (without
+        FOLL_LONGTERM, which would move it out first).
 
-        Raises AreaError when the page is not in use.
+        Raises AreaError when a page is not in use.
         """
         with self.lock:
-            if pfn not in self._tenants:
-                raise AreaError(f"area {self.name}: page {pfn:#x} is not in use, so nobody can pin it")
-            self._pinned.add(pfn)
+            for each in range(pfn, pfn + count):
+                if self.tenant(each) is None:
+                    raise AreaError(f"area {self.name}: page {each:#x} is not in use, so nobody can pin it")
+            bit = pfn - self.base_pfn
+            self._tenants[bit : bit + count] |= steps.PINNED
 
-    def unpin(self, pfn: int) -> None:
-        """Unpin a page."""
+    def unpin(self, pfn: int, count: int = 1) -> None:
+        """Unpin a page, or the `count` pages of a large folio."""
         with self.lock:
-            self._pinned.discard(pfn)
+            if self.holds(pfn, count):
+                bit = pfn - self.base_pfn
+                self._tenants[bit : bit + count] &= ~np.uint8(steps.PINNED)
 
     def cma_alloc(self, count: int, align: int = 0) -> int:
         """As `ContiguousArea.cma_alloc`; counted."""
         with self.lock:
-            self.events.requests += 1
+            self._events[REQUESTS] += 1
             return super().cma_alloc(count, align)
 
     def _claim(self, pfn: int, count: int) -> int:
-        """Empty the range, batch by batch; what has moved when a pinned page turns up stays moved."""
-        events = self.events
-        for start in range(pfn, pfn + count, BATCH):
-            batch = range(start, min(start + BATCH, pfn + count))
-            stuck = False
-            for each in batch:
-                tenant = self._tenants.get(each)
-                if tenant is None:
-                    continue
-                if each in self._pinned:
-                    stuck = True
-                    continue
-                if self.clear is not None and not self.clear(each, tenant):
-                    return errno.ENOMEM
-                self._tenants.pop(each, None)
-                events.dropped += tenant is Tenant.CLEAN_FILE
-                events.written_back += tenant is Tenant.DIRTY_FILE
-                events.migrated += tenant is not Tenant.CLEAN_FILE
-            if stuck:
-                events.tries += TRIES
-                events.busy += count
-                events.retries += 1
-                return errno.EBUSY
-        events.isolated += count
-        return 0
+        """Empty the range as far as it goes; what has moved when it turns out busy stays moved."""
+        claim = np.zeros(steps.CLAIM_LONGS, np.int64)
+        page = pfn - self.base_pfn
+        stop = page + count
+        while page < stop:
+            page = steps.isolate(self._tenants, page, stop, claim)
+            chosen = int(claim[steps.COUNT])
+            cleared = chosen if self.clear is None else self._cleared(claim, self.clear)
+            steps.vacate(self._tenants, claim, cleared, self._events)
+            if cleared < chosen:
+                return errno.ENOMEM
+        return steps.conclude(claim, count, self._events)
+
+    def _cleared(self, claim: Longs, clear: Callable[[int, Tenant], bool]) -> int:
+        """How many pages of a batch could be cleared before memory ran out."""
+        chosen = claim[steps.PAGES : steps.PAGES + claim[steps.COUNT]].tolist()
+        for done, page in enumerate(chosen):
+            # Clearing one page may have reclaimed another.
+            tenant = self.tenant(self.base_pfn + page)
+            if tenant is not None and not clear(self.base_pfn + page, tenant):
+                return done
+        return len(chosen)
 
     def _surrender(self, pfn: int, count: int) -> int:
         return 0

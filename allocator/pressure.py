@@ -16,12 +16,11 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
-from allocator.area import ContiguousArea
+from allocator.area import ContiguousArea, SecondClass
 from allocator.cma import CmaArea, Tenant
+from allocator.costs import COSTS_2015, CmaEvents, Costs
 from allocator.error import AllocatorError, CmaAllocError
-from allocator.guaranteed import GuaranteedArea
 from allocator.pagecache import Filesystem, Folio, Inode, PageCache
-from allocator.replay import COSTS_2015, CostTable
 
 __all__ = ["Anonymous", "Rest", "System"]
 
@@ -102,13 +101,17 @@ class System:
         memory_pages: int,
         page_cache: PageCache,
         area: ContiguousArea,
-        costs: CostTable = COSTS_2015,
+        costs: Costs = COSTS_2015,
     ) -> None:
         self.memory_pages = memory_pages
         self.page_cache = page_cache
         self.area = area
         self.rest = Rest()
-        self._costs = costs
+        self._costs = {
+            SecondClass.NONE: costs.carveout,
+            SecondClass.DROPPABLE: costs.guaranteed,
+            SecondClass.RECLAIMABLE: costs.cma,
+        }[area.second_class]
         self._file = _Lru()
         self._anon = _Lru()
         self._swapped: set[Anonymous] = set()
@@ -178,24 +181,14 @@ class System:
 
     def request(self, count: int, align: int = 0) -> int | None:
         """A contiguous request of a device; the first pfn, or None."""
-        before = self._events()
+        before = self._events(0)
         try:
             pfn = self.area.cma_alloc(count, align)
         except CmaAllocError:
             self.rest.failed += 1
             return None
-        spent = [now - then for now, then in zip(self._events(), before, strict=True)]
-        prices = (
-            self._costs.drop_ns,
-            self._costs.migrate_ns,
-            self._costs.disk_ns,
-            self._costs.busy_ns,
-        )
-        page_ns = self._costs.claim_ns if isinstance(self.area, CmaArea) else self._costs.take_ns
-        # A carve-out has nothing to do.
-        page_ns = page_ns if isinstance(self.area, CmaArea | GuaranteedArea) else 0
-        extra = sum(price * events for price, events in zip(prices, spent, strict=True))
-        self.rest.requests_ns.append(self._costs.request_ns + page_ns * count + extra)
+        spent = self._events(count) - before
+        self.rest.requests_ns.append(self._costs.time_ns(spent))
         return pfn
 
     def release(self, pfn: int, count: int) -> None:
@@ -336,10 +329,9 @@ class System:
         self._ordinary += 1
         return True
 
-    def _events(self) -> tuple[int, int, int, int]:
-        """What requests cost so far: pages dropped, migrated, written back, and pages of busy ranges."""
+    def _events(self, granted: int) -> CmaEvents:
+        """What requests did so far, with `granted` pages for a request that just succeeded, or 0."""
         if isinstance(self.area, CmaArea):
-            events = self.area.events
-            return events.dropped, events.migrated, events.written_back, events.busy
+            return self.area.events
         recalled = self.page_cache.cleancache.counters.recalled if self.page_cache.cleancache else 0
-        return recalled, 0, 0, 0
+        return CmaEvents(requests=bool(granted), isolated=granted, dropped=recalled)

@@ -5,12 +5,14 @@ CuBox i4 Pro (four 1 GHz ARMv7 cores), an area of 256 MiB, 32 requests of each s
 background, an SD card.
 
 The model runs the requests against `GuaranteedArea` and `CmaArea`; between two requests the background
-uses `REFILL` pages of the area. What follows from that is counted, and a cost table turns counts into time.
+uses `REFILL` pages of the area. What follows from that is counted, and `COSTS_2015` turns counts into time,
+as in the replay. How long a page under writeback makes CMA wait is drawn at random here.
 
 Fitted to the table: the cost of a request and of a page (from the minima), the cost of a page that held
-data and the refill (from the averages of guaranteed CMA at 512 and 32000 pages), how often and how long a
-page in CMA's way makes it wait (from CMA's average at 16384 pages and its maximum), and that CMA's area
-was still empty when the two smallest sizes ran, without which no rate of waiting fits both ends of the table.
+data and the refill (from the averages of guaranteed CMA at 512 and 32000 pages), how many pages in CMA's
+way are under writeback and how long it waits for one (from CMA's average at 16384 pages and its maximum),
+and that CMA's area was still empty when the two smallest sizes ran, without which no share of pages under
+writeback fits both ends of the table.
 Predicted: everything else, so the averages at the other sizes, where the curves cross, which maxima collapse.
 """
 
@@ -26,9 +28,9 @@ import numpy as np
 from allocator.area import ContiguousArea
 from allocator.cleancache import Cleancache
 from allocator.cma import CmaArea, Tenant
+from allocator.costs import COSTS_2015, CmaEvents
 from allocator.guaranteed import GuaranteedArea
 from allocator.memory import PAGE_SIZE, PhysicalMemory
-from allocator.replay import COSTS_2015, CostTable
 from allocator.revision import V2
 
 __all__ = ["PUBLISHED", "Latency", "Row", "modelled"]
@@ -39,13 +41,8 @@ REFILL: Final = 5_500
 """Pages that the background puts into the area between two requests."""
 WARM_PAGES: Final = 1024
 """From requests of this size on CMA's area is in use."""
-
-GUARANTEED_COSTS: Final = replace(COSTS_2015, drop_ns=2_300)
-CMA_COSTS: Final = replace(COSTS_2015, request_ns=381_000, drop_ns=670)
-WAIT_SHARE: Final = 1.1e-4
-"""How many of the pages in CMA's way make it wait for the disk."""
-WAIT_NS: Final = 1.0e9
-"""How long, on average, exponentially distributed; it is an SD card's."""
+DIRTY_SHARE: Final = 1.1e-4
+"""How many of the pages that the background puts into CMA's area are under writeback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +90,7 @@ def _of_guaranteed(pages: int, requests: int) -> Latency:
     area = GuaranteedArea("gcma", 0, AREA_PAGES, cache)
     fs = cache.add_fs()
     data = np.zeros(REFILL * PAGE_SIZE, np.uint8)
-    times = []
+    times: list[float] = []
     for each in range(requests):
         # The first request finds the cleancache empty, as the least of the published times does.
         if each:
@@ -101,32 +98,32 @@ def _of_guaranteed(pages: int, requests: int) -> Latency:
         before = cache.counters.recalled
         _use(area, pages)
         recalled = cache.counters.recalled - before
-        times.append(_nanoseconds(GUARANTEED_COSTS, GUARANTEED_COSTS.take_ns * pages, recalled))
+        events = CmaEvents(requests=1, isolated=pages, dropped=recalled)
+        times.append(COSTS_2015.guaranteed.time_ns(events))
     return _latency(times)
 
 
 def _of_cma(pages: int, requests: int, rng: random.Random) -> Latency:
     area = CmaArea("cma", 0, AREA_PAGES)
-    times = []
+    costs = replace(COSTS_2015.cma, write_ns=0)
+    times: list[float] = []
     for each in range(requests):
         if each and pages >= WARM_PAGES:
             # What was freed last is used first, and the rest of the area is in use already.
             area.settle(0, Tenant.CLEAN_FILE, REFILL)
-        before = area.events.dropped
+            for page in range(REFILL):
+                if rng.random() < DIRTY_SHARE:
+                    area.settle(page, Tenant.DIRTY_FILE)
+        before = area.events
         _use(area, pages)
-        dropped = area.events.dropped - before
-        waits = sum(rng.random() < WAIT_SHARE for _ in range(dropped))
-        waited = sum(rng.expovariate(1 / WAIT_NS) for _ in range(waits))
-        times.append(_nanoseconds(CMA_COSTS, CMA_COSTS.claim_ns * pages, dropped) + waited)
+        events = area.events - before
+        waits = (rng.expovariate(1 / COSTS_2015.cma.write_ns) for _ in range(events.written_back))
+        times.append(costs.time_ns(events) + sum(waits))
     return _latency(times)
 
 
 def _use(area: ContiguousArea, pages: int) -> None:
     area.cma_release(area.cma_alloc(pages), pages)
-
-
-def _nanoseconds(costs: CostTable, pages_ns: int, dropped: int) -> float:
-    return costs.request_ns + pages_ns + costs.drop_ns * dropped
 
 
 def _latency(times: list[float]) -> Latency:

@@ -31,13 +31,55 @@ def test_a_pinned_page_sends_the_search_to_the_next_aligned_place() -> None:
     area = filled(Tenant.ANONYMOUS)
     area.pin(BASE + 4)
     assert area.cma_alloc(16, align=4) == BASE + 16
-    assert area.events.retries == 1
-    assert area.events.tries == 5
-    # The first batch has moved all but the pinned page, in vain.
-    assert area.events.migrated == 15 + 16
+    # All but the pinned page have moved, in vain.
+    assert area.events == CmaEvents(requests=1, isolated=16, migrated=15 + 16, busy=16, retries=1)
     assert area.tenant(BASE + 4) is Tenant.ANONYMOUS
     assert area.tenant(BASE + 5) is None
     assert area.sysfs()["alloc_pages_fail"] == 0
+
+
+@pytest.mark.parametrize(
+    ("tenant", "emptied", "tries"),
+    [(Tenant.ANONYMOUS, 127, 0), (Tenant.CLEAN_FILE, 63, 5), (Tenant.DIRTY_FILE, 63, 5)],
+)
+def test_how_far_a_claim_gets_beside_a_pinned_page(tenant: Tenant, emptied: int, tries: int) -> None:
+    """128 pages, one pinned in the second batch of 32: an anonymous one is passed over at isolation, a file
+    page holds up its batch and leaves the next ones alone.
+    """
+    area = CmaArea("cma", BASE, COUNT)
+    area.settle(BASE, tenant, 128)
+    area.pin(BASE + 40)
+    assert area.cma_alloc(128, align=7) == BASE + 128
+    events = area.events
+    assert (events.dropped + events.migrated, events.tries, events.busy) == (emptied, tries, 128)
+    assert [pfn - BASE for pfn in range(BASE, BASE + 128) if area.tenant(pfn)] == [
+        40, *range(1 + emptied, 128),
+    ]  # fmt: skip
+
+
+def test_a_batch_is_32_pages_in_use() -> None:
+    """Free pages do not count: |.f.f.f ... every other of 128 pages|, the third one in use pinned."""
+    area = CmaArea("cma", BASE, COUNT)
+    for at in range(1, 128, 2):
+        area.settle(BASE + at, Tenant.CLEAN_FILE)
+    area.pin(BASE + 5)
+    assert area.cma_alloc(128, align=7) == BASE + 128
+    assert area.events.dropped == 31
+    assert area.tenant(BASE + 63) is None
+    assert area.tenant(BASE + 65) is Tenant.CLEAN_FILE
+
+
+def test_a_pinned_large_folio_is_pinned_whole() -> None:
+    """A folio of 32 pages, one of them pinned, keeps both of its halves."""
+    area = CmaArea("cma", BASE, COUNT)
+    area.settle(BASE, Tenant.ANONYMOUS, 32)
+    area.pin(BASE, 32)
+    assert area.cma_alloc(16, align=4) == BASE + 32
+    assert area.events.retries == 2
+    area.unpin(BASE, 32)
+    assert area.cma_alloc(16, align=4) == BASE
+    with pytest.raises(AreaError, match=rf"page {BASE + 16 + 16:#x} is not in use"):
+        area.pin(BASE + 16, 17)
 
 
 def test_few_pins_defeat_a_large_request() -> None:

@@ -176,9 +176,9 @@ def test_modelled_time_is_that_of_the_cost_table():
         [rows([(0, ALLOC, 0, 512, 0)])], [Kind.GCMA, Kind.CMA, Kind.CARVEOUT], machine
     )
     costs = machine.costs
-    assert gcma.max_ns == costs.request_ns + 512 * costs.take_ns
-    assert cma.max_ns == costs.request_ns + 512 * costs.claim_ns
-    assert carveout.max_ns == costs.request_ns
+    assert gcma.max_ns == costs.guaranteed.request_ns + 512 * costs.guaranteed.page_ns
+    assert cma.max_ns == costs.cma.request_ns + 512 * costs.cma.page_ns
+    assert carveout.max_ns == costs.carveout.request_ns
     assert gcma.p50_ns == gcma.p99_ns == gcma.max_ns
 
 
