@@ -32,7 +32,6 @@ HELD: Final = 3
 CMA_ALIGNMENT: Final = 8
 """CONFIG_CMA_ALIGNMENT: no request is aligned to more than this order."""
 POOL: Final = "/reserved-memory/gcma"
-PAGEBLOCK_PAGES: Final = 512
 FIRST_BANK_BYTES: Final = 0x3C00_0000
 SETTLE_MS: Final = 10_000
 """Guest time, which passes at once while nothing runs; late in its boot Linux tests its ciphers."""
@@ -64,6 +63,12 @@ SCENARIOS: Final = (
     Scenario(
         "pinned", "the same, 32 pages of it pinned", ("map 0 420",), ("unmap 1", "map 1 260", "pin 1 32")
     ),
+    Scenario(
+        "small",
+        "the same in folios of one page",
+        ("thp never", "map 0 420"),
+        ("unmap 1", "map 1 260", "pin 1 32"),
+    ),
 )
 
 
@@ -83,8 +88,6 @@ class Call:
     :ivar pfn: None when it failed
     :ivar model_pfn: what the model answers in the same state, the same pages pinned; None when it fails
     :ivar skipped: free places that Linux passed over before this one
-    :ivar beside: those of them that hold no pinned page, but begin or end in a pageblock that does
-    :ivar unexplained: those of them with no pinned page near
     """
 
     request: Request
@@ -92,18 +95,11 @@ class Call:
     latency_ns: int
     model_pfn: int | None
     skipped: int
-    beside: int
-    unexplained: int
 
     @property
     def agrees(self) -> bool:
         """Whether both answered the same."""
         return self.pfn == self.model_pfn
-
-    @property
-    def explained(self) -> bool:
-        """Whether they did, or differ because the kernel isolates whole pageblocks and the model does not."""
-        return not self.unexplained and (self.agrees or bool(self.beside))
 
 
 def requests(count: int, seed: int = 1) -> list[Request]:
@@ -197,8 +193,8 @@ def read_calls(log: str, sequence: list[Request], place: Range) -> list[Call]:
     out: list[Call] = []
     for line in log.splitlines():
         match line.split():
-            case ["@@", "pinned", pfn]:
-                area.lend(int(pfn))
+            case ["@@", "pinned", pfn, pages]:
+                area.lend(int(pfn), int(pages))
             case ["@@", "unpinned"]:
                 area.take_back()
             case ["@@", "free", slot, _, _]:
@@ -207,22 +203,12 @@ def read_calls(log: str, sequence: list[Request], place: Range) -> list[Call]:
                 request, at = asked[int(slot)], int(pfn) or None
                 model = area.foresee(request.pages, request.order)
                 skipped = area.follow(request.pages, request.order, at)
-                clear = [start for start in skipped if not area.pins(start, start + request.pages)]
-                beside = sum(area.pins(*_pageblocks(start, request.pages)) for start in clear)
                 if at is not None:
                     held[request.slot] = at, request.pages
-                nanoseconds = int(ticks) * TICK_NS
-                strange = len(clear) - beside
-                out.append(Call(request, at, nanoseconds, model, len(skipped), beside, strange))
+                out.append(Call(request, at, int(ticks) * TICK_NS, model, skipped))
     if [call.request.slot for call in out] != list(asked) or set(held) & set(freed):
         raise BenchError(f"the guest answered {len(out)} of {len(asked)} requests")
     return out
-
-
-def _pageblocks(start: int, pages: int) -> tuple[int, int]:
-    """The whole pageblocks that a range lies in."""
-    end = start + pages
-    return start - start % PAGEBLOCK_PAGES, end + -end % PAGEBLOCK_PAGES
 
 
 class Witnessed(CmaArea):
@@ -232,7 +218,7 @@ class Witnessed(CmaArea):
         super().__init__(name, base_pfn, count)
         self._follows = False
         self._wanted: int | None = None
-        self._tried: list[int] = []
+        self._tried = 0
         self._lent: list[int] = []
 
     def take_at_boot(self, pages: int) -> None:
@@ -240,12 +226,12 @@ class Witnessed(CmaArea):
         if pages:
             self.follow(pages, 0, self.base_pfn)
 
-    def lend(self, pfn: int) -> None:
-        """A page is somebody's who pinned it; one of another area does not matter here."""
-        if self.holds(pfn) and self.tenant(pfn) is None:
-            self.settle(pfn, Tenant.ANONYMOUS)
-            self.pin(pfn)
-            self._lent.append(pfn)
+    def lend(self, pfn: int, pages: int) -> None:
+        """A folio is somebody's who pinned it; one outside the area does not matter here."""
+        if self.holds(pfn, pages) and self.tenant(pfn) is None:
+            self.settle(pfn, Tenant.ANONYMOUS, pages)
+            self.pin(pfn, pages)
+            self._lent += range(pfn, pfn + pages)
 
     def take_back(self) -> None:
         """All such pages are free again."""
@@ -261,16 +247,12 @@ class Witnessed(CmaArea):
         self.cma_release(pfn, count)
         return pfn
 
-    def pins(self, start: int, end: int) -> bool:
-        """Whether a page of the range is pinned."""
-        return any(start <= pfn < end for pfn in self._lent)
-
-    def follow(self, count: int, order: int, pfn: int | None) -> list[int]:
-        """Do as Linux did; the places that it passed over.
+    def follow(self, count: int, order: int, pfn: int | None) -> int:
+        """Do as Linux did; how many places it passed over.
 
         :raise BenchError: the search never comes to that place
         """
-        self._follows, self._wanted, self._tried = True, pfn, []
+        self._follows, self._wanted, self._tried = True, pfn, 0
         try:
             self.cma_alloc(count, order)
         except CmaAllocError as error:
@@ -281,12 +263,12 @@ class Witnessed(CmaArea):
             return self._tried
         finally:
             self._follows = False
-        return self._tried[:-1]
+        return self._tried - 1
 
     def _claim(self, pfn: int, count: int) -> int:
         if not self._follows:
             return super()._claim(pfn, count)
-        self._tried.append(pfn)
+        self._tried += 1
         return 0 if pfn == self._wanted else errno.EBUSY
 
 

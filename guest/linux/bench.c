@@ -6,7 +6,8 @@
  *   free SLOT                cma_release() of what the slot holds, if it does
  *   map SLOT MIB             fill memory with anonymous pages
  *   unmap SLOT               give them back, and those in pipes
- *   pin SLOT PAGES           lend some of them to pipes: nobody can move them then
+ *   thp always|never         whether they come in folios of 2 MiB, where they can
+ *   pin SLOT PAGES           lend some of them to pipes: nobody can move their folios then
  *   file MIB                 a file in tmpfs: page cache that can be moved, but not dropped
  *   load PATH                a module of the kernel's, packed by xz
  *   mount IMAGE FOLDER       an ext4 file system in a file, read-only
@@ -148,18 +149,45 @@ static void map(uint64_t slot, size_t size)
 		maps[slot].at[i] = 1;
 }
 
-/* Where a page of ours lies, for the host (Documentation/admin-guide/mm/pagemap.rst). */
-static void say_place(const char *page)
+static bool read_at(long file, uint64_t index, uint64_t *entries, size_t count)
 {
-	static long pagemap = -1;
-	uint64_t entry = 0;
+	size_t size = count * sizeof *entries;
 
-	if (pagemap < 0)
+	return SYS4(SYS_PREAD64, file, entries, size, index * sizeof *entries) == (long)size;
+}
+
+/*
+ * Where the folio of a page of ours lies, and of how many pages it is, for the host
+ * (Documentation/admin-guide/mm/pagemap.rst). None is larger than a pageblock, and all are aligned to their size.
+ */
+static void say_folio(const char *page)
+{
+	enum { BLOCK = 512, TAIL = 1 << 16 };
+	static uint64_t flags[BLOCK];
+	static long pagemap = -1, kpageflags;
+	uint64_t entry, pfn, first, end;
+
+	if (pagemap < 0) {
 		pagemap = open_file("/proc/self/pagemap", O_RDONLY);
-	if (SYS4(SYS_PREAD64, pagemap, &entry, sizeof entry, (uintptr_t)page / PAGE * sizeof entry) != sizeof entry)
+		kpageflags = open_file("/proc/kpageflags", O_RDONLY);
+	}
+	if (!read_at(pagemap, (uintptr_t)page / PAGE, &entry, 1)) {
 		say("@@ failed pagemap\n");
+		return;
+	}
+	pfn = entry & ((1ull << 55) - 1);
+	if (!read_at(kpageflags, pfn - pfn % BLOCK, flags, BLOCK)) {
+		say("@@ failed kpageflags\n");
+		return;
+	}
+	for (first = pfn % BLOCK; first && flags[first] & TAIL;)
+		first--;
+	for (end = pfn % BLOCK + 1; end < BLOCK && flags[end] & TAIL;)
+		end++;
 	say("@@ pinned ");
-	say_number(entry & ((1ull << 55) - 1));
+	say_number(pfn - pfn % BLOCK + first);
+	say(" ");
+	say_number(end - first);
 	say("\n");
 }
 
@@ -193,7 +221,7 @@ static void pin(uint64_t slot, uint64_t pages)
 		vector.size = PAGE;
 		if (SYS4(SYS_VMSPLICE, pipes[pipe_count - 1][1], &vector, 1, 0) != PAGE)
 			say("@@ failed pin\n");
-		say_place(vector.base);
+		say_folio(vector.base);
 	}
 }
 
@@ -279,6 +307,8 @@ static void step(long device, char **words)
 		SYS2(SYS_MUNMAP, maps[slot % 16].at, maps[slot % 16].size);
 	} else if (same(words[0], "pin")) {
 		pin(slot % 16, number(words[2]));
+	} else if (same(words[0], "thp")) {
+		put("/sys/kernel/mm/transparent_hugepage/enabled", words[1]);
 	} else if (same(words[0], "file")) {
 		fill_file(number(words[1]));
 	} else if (same(words[0], "load")) {
