@@ -1,17 +1,19 @@
 """Traces as ftrace, trace-cmd and `perf script` print them: one event a line.
 
-Used are `cma:*` and `filemap:*` events; the fields are those of include/trace/events/cma.h and filemap.h,
-from Linux 4.x (`cma_alloc`) to 7.x (`cma_alloc_finish`). A request that failed in the recording is a
-request all the same.
+Replayed are `cma:*` and `filemap:*` events; the fields are those of include/trace/events/cma.h and
+filemap.h, from Linux 4.x (`cma_alloc`) to 7.x (`cma_alloc_finish`). A request that failed in the recording
+is a request all the same. What `vmscan:*` tells of the recorded kernel becomes a :class:`Recording`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from pathlib import Path
+from typing import BinaryIO, Final
 
 from allocator.compiled import Rows
+from allocator.recording import EVENTS, Recording, number
 from allocator.trace import (
     ALIGN_MAX,
     ALLOC,
@@ -33,18 +35,23 @@ TIMESTAMP: Final = re.compile(rb"(\d+)\.(\d{1,9})")
 FIELD: Final = re.compile(rb"(\w+)=(\S+)")
 PAGE_SHIFT: Final = 12
 LINE_MAX: Final = 1 << 16
-REPEATED: Final = (b"cma_alloc_start", b"cma_alloc_busy_retry")
-"""Parts of a request that its last event tells about."""
+REPEATED: Final = b"cma_alloc_busy_retry"
+"""A part of a request that its last event tells about."""
 
 
 class TextTrace(Trace):
     """ftrace, trace-cmd report and perf script text.
 
-    area   name of the area whose requests count, None for all
+    area        name of the area whose requests count, None for all
+    recording   what the recording tells of its own kernel, complete when all blocks are read
     """
 
     form = "ftrace"
     area: str | None = None
+
+    def __init__(self, path: Path, stream: BinaryIO, raw: BinaryIO) -> None:
+        super().__init__(path, stream, raw)
+        self.recording = Recording()
 
     def _blocks(self) -> Iterator[Rows]:
         self._files = Numbers()
@@ -70,7 +77,7 @@ class TextTrace(Trace):
             time = int(seconds) * 1_000_000_000 + int(fraction.ljust(9, b"0"))
             name = name[name.rfind(b":") + 1 :]
             try:
-                self._event(events, time, name, rest)
+                self._event(events, head, time, name, rest)
             except KeyError as error:
                 raise self._garbled(number, name, f"{error.args[0].decode()} is missing") from error
             except ValueError as error:
@@ -88,10 +95,10 @@ class TextTrace(Trace):
     _used = 0
 
     def _event(
-        self, events: list[tuple[int, int, int, int, int]], time: int, name: bytes, rest: bytes
+        self, events: list[tuple[int, int, int, int, int]], head: bytes, time: int, name: bytes, rest: bytes
     ) -> None:
         if name in (b"mm_filemap_add_to_page_cache", b"mm_filemap_delete_from_page_cache"):
-            file, index, count = self._folio(rest.split())
+            file, index, count = self._folio(rest.split(None, 4))
             op = FILL if name == b"mm_filemap_add_to_page_cache" else EVICT
             events += [(time, op, file, index + each, 0) for each in range(count)]
         elif name in (b"cma_alloc_finish", b"cma_alloc", b"cma_release"):
@@ -100,7 +107,7 @@ class TextTrace(Trace):
             if self.area is not None and area != self.area:
                 self.skipped[f"requests to area {area or '(unnamed)'}"] += 1
                 return
-            pfn, count = int(fields[b"pfn"], 16), int(fields[b"count"])
+            pfn, count = number(fields, b"pfn", 16), number(fields, b"count")
             if not 0 < count <= PAGES_MAX:
                 raise ValueError(f"count={count} is out of range")
             if name == b"cma_release":
@@ -110,10 +117,11 @@ class TextTrace(Trace):
                     return
                 events.append((time, FREE, buffer, 0, 0))
             else:
-                align = int(fields[b"align"])
+                self.recording.cma_alloc.end(_task(head), time)
+                align = number(fields, b"align")
                 if not 0 <= align <= ALIGN_MAX:
                     raise ValueError(f"align={align} is out of range")
-                failed = int(fields.get(b"errorno", b"0")) != 0 or not pfn
+                failed = not pfn or (b"errorno" in fields and number(fields, b"errorno") != 0)
                 self._failed += failed
                 key = (area, -self._failed, count) if failed else (area, pfn, count)
                 buffer = self._buffers.of(key)
@@ -122,7 +130,12 @@ class TextTrace(Trace):
                     # The recording's caller went without: here the buffer is taken and given back at once.
                     self._buffers.give_up(key)
                     events.append((time, FREE, buffer, 0, 0))
-        elif name in REPEATED:
+        elif name in EVENTS:
+            fields = dict(FIELD.findall(rest))
+            if self.area is None or fields.get(b"name", self.area.encode()) == self.area.encode():
+                self.recording.note(_task(head), time, name, fields)
+            return
+        elif name == REPEATED:
             return
         else:
             self.skipped[f"events {name.decode('ascii', 'replace')}"] += 1
@@ -133,18 +146,18 @@ class TextTrace(Trace):
         """File, first index and pages of "dev 7:0 ino c ... ofs=8192 order=1"."""
         if len(words) < 5 or words[0] != b"dev" or words[2] != b"ino":
             raise KeyError(b"dev or ino")
-        offset, order = b"", b"0"
-        for word in words[4:]:
-            if word.startswith(b"ofs="):
-                offset = word[4:]
-            elif word.startswith(b"order="):
-                order = word[6:]
-        if not offset:
-            raise KeyError(b"ofs")
-        index, count = int(offset) >> PAGE_SHIFT, 1 << min(int(order), 10)
-        if not 0 <= index <= INDEX_MAX - count or count > 512:
-            raise ValueError(f"ofs={int(offset)} order={int(order)} is out of range")
+        fields = dict(FIELD.findall(words[4]))
+        offset = number(fields, b"ofs")
+        order = number(fields, b"order") if b"order" in fields else 0
+        index, count = offset >> PAGE_SHIFT, 1 << order if 0 <= order < 10 else 0
+        if not 0 <= index <= INDEX_MAX - count or not count:
+            raise ValueError(f"ofs={offset} order={order} is out of range")
         return self._files.of((words[1], words[3])), index, count
 
     def _garbled(self, number: int, name: bytes, why: str) -> TraceError:
         return self.fail(f"line {number}", f"{name.decode('ascii', 'replace')} cannot be used: {why}")
+
+
+def _task(head: bytes) -> bytes:
+    """Command and number of the task: what stands before the "[cpu]"."""
+    return head.rpartition(b" [")[0].strip()

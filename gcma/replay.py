@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from gcma.recorded import recorded_lines, recording_of, time_text
+
 if TYPE_CHECKING:
     from allocator.compiled import Rows
+    from allocator.recording import Recording
     from allocator.replay import Machine, Summary
     from allocator.trace import Trace
 
@@ -25,7 +28,7 @@ examples:
   gcma replay trace.txt --board my.dts
   gcma replay suspend --seconds 600 --anon 256M --pins 32 --json -
   gcma replay trace.txt --convert trace.gcma      a few bytes an event
-  trace-cmd record -e cma -e filemap ... ; trace-cmd report > trace.txt
+  trace-cmd record -e cma -e filemap -e vmscan ... ; trace-cmd report > trace.txt
 
 exit status: 0 done, 1 guaranteed CMA failed a request, 2 usage or unreadable input
 """
@@ -94,6 +97,7 @@ def run(options: argparse.Namespace) -> int:
     with Progress("events") as progress:
         summaries = replay(blocks, [Kind(name) for name in names], machine, progress.show)
     skipped = dict(trace.skipped) if trace is not None else {}
+    recording = recording_of(trace)
     if options.json:
         data = {
             "schema": SCHEMA,
@@ -104,6 +108,7 @@ def run(options: argparse.Namespace) -> int:
             "pinned_pages": machine.pinned_pages,
             "revision": machine.revision.name,
             "skipped": skipped,
+            "recorded": None if recording is None else recording.as_json(),
             "allocators": [summary.as_json() for summary in summaries],
         }
         text = json.dumps(data, indent=1)
@@ -112,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
         else:
             Path(options.json).write_text(text + "\n")
     if options.json != "-":
-        _print(options.trace, machine, summaries, skipped)
+        _print(options.trace, machine, summaries, skipped, recording)
     if options.report:
         from gcma.replayreport import write_page
 
@@ -190,9 +195,9 @@ def _convert(options: argparse.Namespace, trace: "Trace | None", blocks: "Iterat
 ROWS: "Final[tuple[tuple[str, Callable[[Summary], str]], ...]]" = (
     ("requests", lambda s: f"{s.requests:,}"),
     ("  failed", lambda s: f"{s.failed:,}"),
-    ("  modelled time p50", lambda s: _time(s.p50_ns)),
-    ("  p99", lambda s: _time(s.p99_ns)),
-    ("  max", lambda s: _time(s.max_ns)),
+    ("  modelled time p50", lambda s: time_text(s.p50_ns)),
+    ("  p99", lambda s: time_text(s.p99_ns)),
+    ("  max", lambda s: time_text(s.max_ns)),
     ("  pages dropped", lambda s: f"{s.dropped:,}"),
     ("  pages migrated", lambda s: f"{s.migrated:,}"),
     ("  ranges given up", lambda s: f"{s.retries:,}"),
@@ -207,7 +212,13 @@ ROWS: "Final[tuple[tuple[str, Callable[[Summary], str]], ...]]" = (
 )
 
 
-def _print(name: str, machine: "Machine", summaries: "list[Summary]", skipped: dict[str, int]) -> None:
+def _print(
+    name: str,
+    machine: "Machine",
+    summaries: "list[Summary]",
+    skipped: dict[str, int],
+    recording: "Recording | None",
+) -> None:
     from dts.range import size_text
 
     print(
@@ -218,16 +229,11 @@ def _print(name: str, machine: "Machine", summaries: "list[Summary]", skipped: d
     print(f"{'':<24}" + "".join(f"{summary.allocator:>14}" for summary in summaries))
     for label, show in ROWS:
         print(f"{label:<24}" + "".join(f"{show(summary):>14}" for summary in summaries))
+    for line in recorded_lines(recording):
+        print(line)
     _print_skipped(skipped)
 
 
 def _print_skipped(skipped: dict[str, int]) -> None:
     for kind, count in sorted(skipped.items()):
         print(f"left out: {count:,} {kind}")
-
-
-def _time(ns: int) -> str:
-    for unit, size in (("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000)):
-        if ns >= size:
-            return f"{ns / size:.3g} {unit}"
-    return f"{ns} ns"

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from gcma.recorded import recorded_lines, recording_of
 from gcma.replay import add_memory_arguments, add_trace_arguments, anonymous, machine_of, source
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def run(options: argparse.Namespace) -> int:
     with Progress("events") as progress:
         found = study(blocks, rate=options.rate, progress=progress.show)
     skipped = dict(trace.skipped) if trace is not None else {}
+    recording = recording_of(trace)
     recommended = _recommend(found, floor)
     if options.json:
         data = {
@@ -96,6 +98,7 @@ def run(options: argparse.Namespace) -> int:
             "recommended": None if recommended is None else recommended << 12,
             "proven_floor": None if floor is None else floor << 12,
             "skipped": skipped,
+            "recorded": None if recording is None else recording.as_json(),
             "sweep": [_swept(label, summary) for label, summary in summaries],
             **dataclasses.asdict(found),
         }
@@ -111,6 +114,8 @@ def run(options: argparse.Namespace) -> int:
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         _print(options.trace, found, memory, anon, floor, recommended, summaries)
+        for line in recorded_lines(recording):
+            print(line)
         for kind, count in sorted(skipped.items()):
             print(f"left out: {count:,} {kind}")
     if options.json != "-":
