@@ -23,6 +23,8 @@ from board.error import (
 )
 from board.machine import MACHINES, Machine
 from board.plan import Plan, load_plan, make_plan
+from board.playback import Playback
+from board.recording import Recording, load_recording
 from board.tally import Tally
 from board.testrun import ALL_TESTS, Result, Test, TestResult, TestRun
 
@@ -37,6 +39,9 @@ __all__ = [  # noqa: RUF022  from the most to the least used, errors last
     "DisplayDriver",
     "DmaDriver",
     "Frame",
+    "Recording",
+    "load_recording",
+    "Playback",
     "TestRun",
     "TestResult",
     "Test",

@@ -11,10 +11,11 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator import SAFE, Buffer, ContiguousArea, Revision
+from allocator import SAFE, Buffer, ContiguousArea, Model, Revision
 from board import screen
 from board.console import TAIL_BYTES, Console
 from board.error import DiedError, FaultError, LaunchError, LostBoardError, ProtocolError, RequestError
+from board.filepages import FilePages
 from board.host import Host
 from board.machine import require_qemu
 from board.monitor import Monitor
@@ -221,6 +222,15 @@ class Board:
         """
         return self._host.services.buffers.hold(device, size_bytes)
 
+    def allocate_pages(self, count: int, align: int = 0) -> Buffer:
+        """Contiguous pages of the pool for the DMA controller, as ``cma_alloc`` hands them out.
+
+        :param align: alignment order; no driver's rules are applied
+        :raise RequestError: the board has no DMA controller
+        :raise allocator.AllocatorError: no room, or out of the controller's reach
+        """
+        return self._host.services.buffers.hold_pages(count, align)
+
     def free(self, buffer: Buffer) -> None:
         """Give a buffer back to the pool.
 
@@ -277,6 +287,16 @@ class Board:
     def area(self) -> ContiguousArea:
         """The pool, over the guest's RAM."""
         return self._host.area
+
+    @property
+    def model(self) -> Model:
+        """The model of the board's contiguous memory."""
+        return self._host.model
+
+    @property
+    def files(self) -> FilePages:
+        """File pages in the pool, as the guest's file system puts and gets them."""
+        return self._host.services.files
 
     @property
     def console(self) -> Console:

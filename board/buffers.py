@@ -117,8 +117,11 @@ class Buffers:
         """Pages of the pool for the DMA controller, as ``cma_alloc`` hands them out.
 
         :param align: alignment order; no driver's rules are applied
+        :raise RequestError: the board has no DMA controller
         :raise allocator.AllocatorError: no room, or the controller does not reach what the pool gave
         """
+        if "dma" not in self._plan.devices:
+            raise RequestError(f"{self._plan.name}: pages for DMA: the tree has no dma")
         return self._hold(lambda: self._pages(count, align))
 
     def _pages(self, count: int, align: int) -> Buffer:

@@ -15,14 +15,20 @@ from allocator import Buffer
 from board import screen
 from board.board import Board
 from board.camera import frame_objection
-from board.controlblock import BLOCK_BYTES, CHANNELS, ControlBlock, rectangle
+from board.controlblock import BLOCK_BYTES, CHAIN_LIMIT, CHANNELS, ControlBlock, rectangle
 from board.error import RequestError
+from board.machine import WORKSHOP
+from dts import Range
 from guest.pattern import frame_lines, line_bytes
 from guest.protocol import Directive, Format
 
 BYTES_PER_PIXEL: Final = 4
-BLIT_CHANNEL: Final = 0
-"""A full engine: lite ones have no 2D mode."""
+FULL_CHANNEL: Final = 0
+"""A full engine: lite ones have no 2D mode, and move less than 64 KiB."""
+TABLE: Final = Range(WORKSHOP.base, BLOCK_BYTES * CHAIN_LIMIT)
+"""Where control blocks go."""
+SOURCE: Final = Range(TABLE.end, WORKSHOP.end - TABLE.end)
+"""What is copied into a buffer from here."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +117,7 @@ class CameraDriver:
 
 
 class DmaDriver:
-    """The board's DMA controller."""
+    """The board's DMA controller. Its control blocks lie outside the pool, which may be full."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
@@ -121,24 +127,21 @@ class DmaDriver:
 
         The blocks are linked in their order; the ``bus`` of each but the first is not looked at.
 
-        :raise RequestError: a block that must not run, or the engine reports an error
+        :raise RequestError: no block, too many or one that must not run, or the engine reports an error
         :raise LostBoardError: the board was lost
         """
         if channel not in range(CHANNELS):
             raise RequestError(f"dma: channel {channel}: expected 0 to {CHANNELS - 1}")
-        table = self._board.allocate("dma", BLOCK_BYTES * len(blocks))
-        try:
-            at = [table.bus_address + BLOCK_BYTES * i for i in range(len(blocks))]
-            image = b"".join(
-                ControlBlock(
-                    bus, b.information, b.source, b.destination, b.length, b.stride, following
-                ).pack()
-                for b, bus, following in zip(blocks, at, [*at[1:], 0], strict=True)
-            )
-            self._board.memory(table.cpu_address, len(image))[:] = np.frombuffer(image, np.uint8)
-            self._board.obey(Directive.DMA, channel, table.bus_address)
-        finally:
-            self._board.free(table)
+        if not 0 < len(blocks) <= CHAIN_LIMIT:
+            raise RequestError(f"dma: a chain of {len(blocks)} control blocks: expected 1 to {CHAIN_LIMIT}")
+        table = self._board.bus_address("dma", TABLE.base)
+        at = [table + BLOCK_BYTES * i for i in range(len(blocks))]
+        image = b"".join(
+            ControlBlock(bus, b.information, b.source, b.destination, b.length, b.stride, following).pack()
+            for b, bus, following in zip(blocks, at, [*at[1:], 0], strict=True)
+        )
+        self._board.memory(TABLE.base, len(image))[:] = np.frombuffer(image, np.uint8)
+        self._board.obey(Directive.DMA, channel, table)
 
 
 class DisplayDriver:
@@ -213,4 +216,4 @@ class DisplayDriver:
         address, to_pitch, *_ = self._board.obey(Directive.SCREEN, width, height)
         target = self._board.bus_address("dma", address)
         line = width * BYTES_PER_PIXEL
-        self._dma.run(BLIT_CHANNEL, [rectangle(0, (target, to_pitch), (origin, pitch), line, height)])
+        self._dma.run(FULL_CHANNEL, [rectangle(0, (target, to_pitch), (origin, pitch), line, height)])

@@ -59,6 +59,10 @@ class FilePages:
         self._tally.miss += len(found) - hits
         return found
 
+    def inodes(self) -> list[int]:
+        """The files that have pages here."""
+        return [inode for inode in self._cleancache.files(self._fs) if isinstance(inode, int)]
+
     def change(self, change: Change, inode: int, first: int, count: int) -> tuple[int, bool]:
         """Tell the cleancache of a change as the revision's hooks would, of pages that are not in memory.
 

@@ -52,6 +52,9 @@ class Machine:
 DOORBELL: Final = Range(0x0010_0000, 0x1000)
 """Where the doorbell page goes: between the boot stub and the firmware."""
 
+WORKSHOP: Final = Range(0x0380_0000, 0x0080_0000)
+"""Memory of the firmware's that it leaves to the host: control blocks, and what DMA is to copy."""
+
 DTB_LIMIT_BYTES: Final = 1 * _MIB
 """The largest tree that is booted. QEMU doubles it (slack for its own edits) at 128 MiB."""
 

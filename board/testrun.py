@@ -12,6 +12,8 @@ from allocator.areamap import AreaHistory
 from board.board import Board
 from board.error import BoardError, EvidenceError, LaunchError, LostBoardError
 from board.plan import Plan
+from board.playback import Playback
+from board.recording import Recording
 from board.tally import Tally
 from board.variant import VARIANTS, Variant, refusal
 from guest.protocol import CASES, Case, Outcome
@@ -46,11 +48,11 @@ class TestResult:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A test to run: a case of the firmware, or a variant of the board that must be refused."""
+    """A test to run: a case of the firmware, a variant of the board that must be refused, or a trace."""
 
     __test__: ClassVar[bool] = False  # not for pytest to collect
 
-    subject: Case | Variant
+    subject: Case | Variant | Recording
 
     @property
     def id(self) -> str:
@@ -65,18 +67,19 @@ class Test:
     @property
     def device(self) -> str:
         """The device it is about."""
-        return self.subject.device if isinstance(self.subject, Case) else "devicetree"
+        return "devicetree" if isinstance(self.subject, Variant) else self.subject.device
 
 
 ALL_TESTS = tuple(Test(subject) for subject in (*CASES, *VARIANTS))
 
 
-def missing(plan: Plan, case: Case) -> str | None:
-    """What a case needs and the board lacks; None: it can run."""
-    devices = [name for name in case.needs if name not in plan.devices]
+def missing(plan: Plan, subject: Case | Recording) -> str | None:
+    """What a case or a trace needs and the board lacks; None: it can run."""
+    needs = subject.needs if isinstance(subject, Case) else (subject.device,)
+    devices = [name for name in needs if name not in plan.devices]
     if devices:
         return f"the tree has no {' and no '.join(devices)}"
-    if case.high_memory and plan.high_memory is None:
+    if isinstance(subject, Case) and subject.high_memory and plan.high_memory is None:
         return f"{plan.machine.name} has no memory above 1 GiB"
     return None
 
@@ -136,7 +139,7 @@ class TestRun:
         """
         if isinstance(test.subject, Variant):
             return self._variant(test, test.subject)
-        return self._case(test, test.subject)
+        return self._on_board(test, test.subject)
 
     def _variant(self, test: Test, variant: Variant) -> TestResult:
         began = time.monotonic()
@@ -146,20 +149,20 @@ class TestRun:
             result, message = Result.FAILED, str(error)
         return TestResult(test.id, test.device, test.title, result, time.monotonic() - began, 0, message)
 
-    def _case(self, test: Test, case: Case) -> TestResult:
+    def _on_board(self, test: Test, subject: Case | Recording) -> TestResult:
         began = time.monotonic()
 
         def ended(result: Result, message: str, verified: int = 0, evidence: str = "") -> TestResult:
             seconds = time.monotonic() - began
             return TestResult(test.id, test.device, test.title, result, seconds, verified, message, evidence)
 
-        lacking = missing(self.plan, case)
+        lacking = missing(self.plan, subject)
         if lacking:
             return ended(Result.SKIPPED, lacking)
         try:
             board = self._running_board()
             began = time.monotonic()
-            verdict = board.run(case)
+            verdict = board.run(subject) if isinstance(subject, Case) else Playback(board, subject).run()
         except LaunchError as error:
             if not self.boots:
                 raise

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from allocator.prove import Call, Problem, Proof
+    from dts import Tree
 
 DESCRIPTION = """\
 Decide whether any order of allocations and releases of the buffers that the devices declare
@@ -22,6 +23,7 @@ examples:
   gcma prove dts/boards/rpi-4-b.dts
   gcma prove my.dts --size 96M                    would 96 MiB be enough?
   gcma prove my.dts --trace fail.trace            write the counter-example as a trace
+  gcma test my.dts --trace fail.trace             see it fail on the emulated board
   gcma prove my.dts --certificate proof.json      write the certificate
   gcma prove --check proof.json                   verify one, with a checker of its own
 
@@ -44,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--certificate", metavar="FILE", help="write the certificates of what always succeeds"
     )
-    parser.add_argument("--trace", metavar="FILE", help="write the counter-example for gcma replay")
+    parser.add_argument(
+        "--trace", metavar="FILE", help="write the counter-example for gcma test and gcma replay"
+    )
     parser.add_argument("--check", metavar="FILE", help="verify certificates and stop")
 
 
@@ -92,19 +96,41 @@ def run(options: argparse.Namespace) -> int:
                 "areas": [_as_json(p) for p in proofs],
             },
         )
+    failed = [proof for proof in proofs if proof.outcome is Outcome.CAN_FAIL]
     if options.json != "-":
         print("\n\n".join(_text(proof) for proof in proofs))
+        if failed:
+            print(_see_it_fail(options, tree, failed[0].problem))
         for note in notes:
             print(f"note: {note}")
     certificates = [proof.certificate for proof in proofs if proof.certificate is not None]
     if options.certificate and certificates:
         _write(options.certificate, certificates)
-    failed = [proof for proof in proofs if proof.outcome is Outcome.CAN_FAIL]
     if options.trace and failed:
         from allocator.trace_write import write_calls
 
         write_calls(Path(options.trace), failed[0].problem, failed[0].counter_example)
     return 0 if all(proof.outcome is Outcome.ALWAYS for proof in proofs) else 1
+
+
+def _see_it_fail(options: argparse.Namespace, tree: "Tree", problem: "Problem") -> str:
+    """What to type to have it fail, on the emulated board if that has this very area."""
+    from board import BoardError, make_plan
+
+    trace = options.trace or "fail.trace"
+    where, command = "", f"gcma replay {trace} --size {problem.pages * 4}K"
+    try:
+        plan = make_plan(tree)
+    except BoardError:
+        pass
+    else:
+        area = (plan.pool.path, plan.place.base >> 12, plan.place.size >> 12)
+        if area == (problem.area, problem.base_pfn, problem.pages):
+            where, command = " on the emulated board", f"gcma test {options.board} --trace {trace}"
+    lines = [f"To see it fail{where}:", f"  {command}"]
+    if not options.trace:
+        lines.insert(1, f"  gcma prove {options.board} --trace {trace}")
+    return "\n".join(lines)
 
 
 def _check(path: Path) -> int:

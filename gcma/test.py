@@ -19,7 +19,11 @@ examples:
   gcma test my.dts -k 'camera or display' --report out/
   gcma test my.dts --json results.json --junit results.xml
   gcma test my.dts --revision v2           the posted series, with its stale reads
+  gcma test my.dts --trace fail.trace      the requests of a trace, each buffer written by DMA
   gcma test my.dts --dry-run               print QEMU's command line
+
+With --trace file pages fill the pool; each request takes its buffer through the model, DMA
+fills it with a pattern of its own, and no byte of that may have changed when it is released.
 
 The report folder holds index.html (a page to look at), the screen's picture, pool.png
 (who had which part of the pool, over time), the table as SVG, results.json, junit.xml,
@@ -30,8 +34,15 @@ the serial log and QEMU's command line.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``gcma test``."""
     parser.add_argument("board", metavar="BOARD.dts", help="devicetree of the board, .dts or .dtb")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("-k", metavar="EXPR", help="only tests whose id matches: words with and, or, not, ( )")
+    which.add_argument(
+        "--trace",
+        metavar="FILE",
+        help="instead of the tests, repeat the requests of a trace (of gcma prove, ftrace, ...) on the board",
+    )
     parser.add_argument(
-        "-k", metavar="EXPR", help="only tests whose id matches: words with and, or, not, ( )"
+        "--area", metavar="NAME", help="with --trace: only requests to the CMA area of that name"
     )
     parser.add_argument(
         "--revision",
@@ -56,9 +67,12 @@ def run(options: argparse.Namespace) -> int:
     from gcma.select import ExpressionError
 
     try:
-        tests = _selected(options.k)
+        tests = _chosen(options)
     except ExpressionError as error:
         print(f"gcma test: {error}", file=sys.stderr)
+        return 2
+    if options.area is not None and options.trace is None:
+        print("gcma test: --area picks requests of a trace and needs --trace", file=sys.stderr)
         return 2
     if not tests:
         print(f"gcma test: -k {options.k!r} matches no test; --list shows them", file=sys.stderr)
@@ -75,6 +89,14 @@ def run(options: argparse.Namespace) -> int:
         dry_run(plan)
         return 0
     return _run(plan, tests, options)
+
+
+def _chosen(options: argparse.Namespace) -> "list[Test]":
+    if options.trace is None:
+        return _selected(options.k)
+    from board import Test, load_recording
+
+    return [Test(load_recording(options.trace, options.area))]
 
 
 def _selected(expression: str | None) -> "list[Test]":

@@ -4,6 +4,7 @@
 other in every device test. Words are 64-bit, little-endian.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -28,12 +29,12 @@ def _ramp(words: int) -> NDArray[np.uint64]:
     return np.arange(words, dtype=np.uint64) * np.uint64(STEP)
 
 
-def words(seed: int, size_bytes: int) -> NDArray[np.uint64]:
+def words(seed: int, size_bytes: int, first: int = 0) -> NDArray[np.uint64]:
     """The buffer content that belongs to a seed: word i is mix(seed) + i * STEP.
 
-    ``size_bytes`` must be a multiple of 8.
+    ``size_bytes`` must be a multiple of 8; it begins with word ``first``.
     """
-    return _ramp(size_bytes // 8) + np.uint64(mix(seed))
+    return _ramp(size_bytes // 8) + np.uint64((mix(seed) + first * STEP) & _MASK)
 
 
 def page_seed(inode: int, index: int) -> int:
@@ -41,9 +42,10 @@ def page_seed(inode: int, index: int) -> int:
     return mix((inode << 32) ^ index)
 
 
-def file_page(inode: int, index: int) -> NDArray[np.uint64]:
-    """What page ``index`` of file ``inode`` holds."""
-    return words(page_seed(inode, index), PAGE_BYTES)
+def file_pages(inode: int, indexes: Sequence[int]) -> NDArray[np.uint64]:
+    """What these pages of a file hold, shape (pages, words of a page)."""
+    starts = np.array([mix(page_seed(inode, index)) for index in indexes], dtype=np.uint64)
+    return starts[:, None] + _ramp(PAGE_BYTES // 8)[None, :]
 
 
 def line_bytes(form: Format, width: int) -> int:

@@ -161,7 +161,7 @@ def test_a_device_behind_an_mmu_needs_no_pool(host: Any) -> None:
 def fill(one: Any, inode: int, count: int) -> None:
     for index in range(count):
         at = FREE_MEMORY + index * PAGE_BYTES
-        one.ram[at : at + PAGE_BYTES] = pattern.file_page(inode, index).view(np.uint8)
+        one.ram[at : at + PAGE_BYTES] = pattern.file_pages(inode, [index]).view(np.uint8)[0]
 
 
 def test_pages_come_back_equal(one: Any) -> None:
@@ -173,7 +173,7 @@ def test_pages_come_back_equal(one: Any) -> None:
     assert bits[:4] == [2**64 - 1] * 4
     for index in range(BATCH_PAGES):
         seen = one.ram[FREE_MEMORY + index * PAGE_BYTES :][:PAGE_BYTES].view(np.uint64)
-        assert np.array_equal(seen, pattern.file_page(7, index))
+        assert np.array_equal(seen, pattern.file_pages(7, [index])[0])
     assert (one.tally.put, one.tally.hit, one.tally.miss) == (BATCH_PAGES, BATCH_PAGES, 0)
 
 

@@ -108,6 +108,24 @@ def test_a_chain_of_dma(gcma_board: Board, gcma_dma: DmaDriver) -> None:
     assert np.array_equal(gcma_board.memory(target.cpu_address, MIB), np.roll(data, half))
 
 
+def test_dma_into_the_last_page_of_a_full_pool(
+    gcma_board: Board, gcma_dma: DmaDriver, gcma_area: ContiguousArea
+) -> None:
+    """Control blocks need no room in the pool."""
+    buffer = gcma_board.allocate_pages(gcma_area.count)
+    end = buffer.bus_address + buffer.size - 4096
+    memory = gcma_board.memory(buffer.cpu_address, buffer.size)
+    memory[:4096] = 0x77
+    gcma_dma.run(0, [copy(0, end, buffer.bus_address, 4096)])
+    assert (memory[-4096:] == 0x77).all()
+    assert not memory[4096:-4096].any()
+
+
+def test_a_chain_of_no_length(gcma_dma: DmaDriver) -> None:
+    with pytest.raises(RequestError, match=r"^dma: a chain of 0 control blocks: expected 1 to 65536$"):
+        gcma_dma.run(0, [])
+
+
 def test_dma_is_checked_before_it_starts(gcma_board: Board, gcma_dma: DmaDriver) -> None:
     buffer = gcma_board.allocate("codec", MIB)
     with pytest.raises(RequestError, match=r"a length of 7 bytes; expected a multiple of 4 above 0$"):

@@ -47,7 +47,8 @@ def board(tmp_path):
 
 
 def test_prove_prints_the_shortest_failing_order(board, capsys):
-    assert main(["prove", board(), "--seconds", "120"]) == 1
+    path = board()
+    assert main(["prove", path, "--seconds", "120"]) == 1
     assert capsys.readouterr().out == (
         "/reserved-memory/pool@20000000: 8 MiB at 0x20000000\n"
         "  A  csi/small    2 x 1 MiB      aligned to 1 MiB\n"
@@ -62,6 +63,9 @@ def test_prove_prints_the_shortest_failing_order(board, capsys):
         "      3 MiB wanted, 4 MiB free, the longest free run is 2 MiB\n"
         "Smallest size in which every order succeeds: 12 MiB. "
         "Robson's published bound for first fit: 83.35 MiB, alignment aside.\n"
+        "To see it fail on the emulated board:\n"
+        f"  gcma prove {path} --trace fail.trace\n"
+        f"  gcma test {path} --trace fail.trace\n"
     )
 
 
