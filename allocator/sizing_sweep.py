@@ -125,7 +125,7 @@ def cluster(address: str) -> Iterator[Callable[[], Executor]]:
     try:
         distributed: Any = importlib.import_module("distributed")
     except ImportError as error:
-        raise SweepError("--scheduler needs Dask: pip install gcma[cluster]") from error
+        raise SweepError("--scheduler needs Dask: pip install distributed") from error
     try:
         client = distributed.Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
