@@ -209,6 +209,9 @@ def _claim(
         for k in range(count):
             each = int(claim[PAGES + k])
             if tenants[each] == CLEAN_FILE:
+                # Dropped by reclaim (reclaim_clean_pages_from_list), which leaves a shadow.
+                row = first + each
+                store(*shadow, int(frames[row, OWNER]), index_of(frames, row), True)
                 take(*cache, 1, base + each, 1)
             elif tenants[each] == ANONYMOUS:
                 _move(cache, shadow, clean, used, tenants, base, bit, stop, tallies)

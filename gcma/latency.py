@@ -26,9 +26,9 @@ exit status: 0 done, 2 usage
 SCHEMA: Final = "gcma.latency/1"
 NOTE: Final = """\
 Fitted: the minima (cost of a request and of a page), guaranteed CMA at 512 and 32000 pages (cost of a page
-that held data, pages used between requests), CMA at 16384 pages and its maximum (share and length of waits
-for the disk), and an area still empty at CMA's two smallest sizes. Predicted: the rest. Modelled waits are
-random: other seeds move CMA's maxima by a factor of two."""
+that held data, pages used between requests), CMA at 16384 pages and its maximum (share of pages under
+writeback, and how long one makes it wait), and an area still empty at CMA's two smallest sizes. Predicted:
+the rest. The pages under writeback are random: other seeds move CMA's maxima by a factor of two."""
 CMA_COLOUR: Final = "#c8553d"
 GUARANTEED_COLOUR: Final = "#3a7ca5"
 

@@ -5,6 +5,7 @@ from collections import OrderedDict
 
 import pytest
 
+from allocator.costs import COSTS_2015, CmaEvents
 from allocator.prove import Demand, Problem, decide
 from allocator.replay import Kind, Machine, MachineError, replay
 from allocator.revision import SAFE, V2
@@ -180,6 +181,32 @@ def test_modelled_time_is_that_of_the_cost_table():
     assert cma.max_ns == costs.cma.request_ns + 512 * costs.cma.page_ns
     assert carveout.max_ns == costs.carveout.request_ns
     assert gcma.p50_ns == gcma.p99_ns == gcma.max_ns
+
+
+def test_dropped_pages_cost_what_they_cost_in_the_table_of_2015():
+    """One price of a dropped page, here and in `gcma latency`."""
+    reads = [(0, READ, 0, index, 0) for index in range(1100)]
+    stored = [(1, EVICT, 1, index, 0) for index in range(1024)]
+    gcma, cma = replay(
+        [rows([*reads, *stored, (2, ALLOC, 0, 512, 0)])], [Kind.GCMA, Kind.CMA], Machine(1024, 256)
+    )
+    assert gcma.dropped == 512
+    assert cma.dropped > 100
+    for summary, costs in ((gcma, COSTS_2015.guaranteed), (cma, COSTS_2015.cma)):
+        assert summary.max_ns == costs.time_ns(CmaEvents(1, 512, summary.dropped))
+        assert summary.max_ns > costs.time_ns(CmaEvents(1, 512))
+
+
+def test_what_moved_out_of_a_busy_range_stays_moved():
+    """A pinned page in an area that is wanted whole: all other anonymous pages leave in vain, once."""
+    machine = Machine(64, 1024, anon_pages=512, pinned_pages=1, seed=1)
+    wanted = (0, ALLOC, 0, 64, 0)
+    (first,), (twice,) = (
+        replay([rows(events)], [Kind.CMA], machine) for events in ([wanted], [wanted, wanted])
+    )
+    assert first.failed == first.retries == 1
+    assert first.migrated > 10
+    assert (twice.failed, twice.migrated) == (2, first.migrated)
 
 
 def test_a_counter_example_of_prove_fails_in_the_replay(tmp_path):

@@ -1,0 +1,104 @@
+"""CMA page by page and in the replay: the same requests over the same tenants and pins, the same answers."""
+
+import random
+
+import pytest
+
+from allocator import CmaAllocError, CmaArea, CmaEvents, Tenant
+from allocator.cma_steps import NOBODY, PINNED
+from allocator.costs import COSTS_2015
+from allocator.frames import CACHED, POOL0, POOL_LONGS, POOL_ROW, TAKEN, state_of
+from allocator.replay import Kind, Lane, Machine
+from allocator.trace import ALLOC, DROP, FREE, READ, rows
+
+AREA = 160
+MEMORY = 320
+ROOM = 9
+"""A file in ordinary memory that ends before each request, so that nothing migrates within the area."""
+
+
+class Pair:
+    """A lane of the replay, and an area that is told before each request what lies in the lane's."""
+
+    def __init__(self, seed: int, pinned: int) -> None:
+        machine = Machine(AREA, MEMORY, anon_pages=90, pinned_pages=pinned, base_pfn=0x1234, seed=seed)
+        self.lane = Lane(Kind.CMA, machine)
+        self.area = CmaArea("cma", machine.base_pfn, AREA)
+        self.held: dict[int, tuple[int, int]] = {}
+
+    def event(self, op: int, a: int, b: int = 0, c: int = 0) -> None:
+        self.lane.apply(rows([(0, op, a, b, c)]))
+
+    def tell(self) -> None:
+        """Every page's tenant and pin."""
+        for bit, (tenant, pinned) in enumerate(self.in_lane()):
+            pfn = self.area.base_pfn + bit
+            self.area.leave(pfn)
+            if tenant is not None:
+                self.area.settle(pfn, tenant)
+            if pinned:
+                self.area.pin(pfn)
+
+    def in_lane(self) -> list[tuple[Tenant | None, bool]]:
+        """What the lane has in each page of its area."""
+        cache, tenants = self.lane._cache, self.lane._tenants
+        first = int(cache.counts[POOL0 + POOL_LONGS + POOL_ROW])
+        pages: list[tuple[Tenant | None, bool]] = []
+        for bit, code in enumerate(tenants.tolist()):
+            state = state_of(cache.frames, first + bit)
+            if state == CACHED:
+                assert code == NOBODY
+                pages.append((Tenant.CLEAN_FILE, False))
+            else:
+                device = self.lane._runs.find(1, start=bit) != bit
+                assert (state == TAKEN) == (device or code != NOBODY)
+                pages.append((Tenant.ANONYMOUS if code else None, bool(code & PINNED)))
+        return pages
+
+    def alloc(self, buffer: int, count: int, align: int) -> tuple[CmaEvents, CmaEvents]:
+        """Ask both; what each did. They have to agree on the place, and on what is left in the area."""
+        self.tell()
+        before = self.lane.events, self.area.events
+        self.event(ALLOC, buffer, count, align)
+        bit, got = self.lane._buffers[buffer].tolist()
+        try:
+            pfn = self.area.cma_alloc(count, align)
+        except CmaAllocError:
+            assert not got
+        else:
+            assert (bit, got) == (pfn - self.area.base_pfn, count)
+            self.held[buffer] = pfn, count
+        assert [tenant for tenant, _ in self.in_lane()] == [
+            self.area.tenant(self.area.base_pfn + each) for each in range(AREA)
+        ]
+        return self.lane.events - before[0], self.area.events - before[1]
+
+    def free(self, buffer: int) -> None:
+        self.event(FREE, buffer)
+        assert self.area.cma_release(*self.held.pop(buffer))
+
+
+@pytest.mark.parametrize("pinned", [0, 3, 12])
+@pytest.mark.parametrize("seed", range(8))
+def test_the_same_places_drops_migrations_and_retries(seed: int, pinned: int) -> None:
+    pair, rng = Pair(seed, pinned), random.Random(seed)
+    for _ in range(60):
+        for index in range(MEMORY // 2):
+            pair.event(READ, ROOM, index)
+        for _ in range(200):
+            pair.event(READ, rng.randrange(4), rng.randrange(80))
+        pair.event(DROP, rng.randrange(4), rng.randrange(80), 20)
+        if pair.held and rng.random() < 0.5:
+            pair.free(rng.choice(sorted(pair.held)))
+        pair.event(DROP, ROOM)
+        buffer = rng.choice([each for each in range(8) if each not in pair.held] or [8])
+        if buffer == 8:
+            continue
+        lane, area = pair.alloc(buffer, rng.choice([1, 7, 16, 40, 90]), rng.randrange(6))
+        assert lane == area
+    done = pair.area.events
+    assert done == pair.lane.events
+    assert min(done.dropped, done.migrated) > 0
+    assert (done.retries > 0) == (pinned > 0)
+    summary = pair.lane.summary()
+    assert summary.mean_ns * done.requests == pytest.approx(COSTS_2015.cma.time_ns(done))
