@@ -9,7 +9,7 @@ from board.machine import QEMU, Machine
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where QEMU meets its host: file names, and options of two socket chardevs."""
+    """Where QEMU meets its host: file names, and backends of two chardevs with their options."""
 
     ram: str
     blob: str
@@ -20,10 +20,10 @@ class Endpoints:
 PASTABLE = Endpoints(
     ram="gcma.ram",
     blob="gcma.dtb",
-    serial="path=gcma.serial,server=on,wait=off",
-    monitor="path=gcma.qmp,server=on,wait=off",
+    serial="stdio",
+    monitor="socket,path=gcma.qmp,server=on,wait=off",
 )
-"""Files and sockets in the current folder, for a command line to paste."""
+"""For a command line to paste: the terminal, and files in the current folder."""
 
 
 def command_line(
@@ -44,9 +44,9 @@ def command_line(
         "-m", megabytes,
         "-object", f"memory-backend-file,id=ram,size={megabytes},mem-path={_comma(endpoints.ram)},share=on",
         "-display", "none",
-        "-chardev", f"socket,id=serial,{endpoints.serial}",
+        "-chardev", f"{endpoints.serial},id=serial",
         "-serial", "chardev:serial",
-        "-chardev", f"socket,id=monitor,{endpoints.monitor}",
+        "-chardev", f"{endpoints.monitor},id=monitor",
         "-mon", "chardev=monitor,mode=control",
         "-kernel", image,
         "-dtb", endpoints.blob,

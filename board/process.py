@@ -79,8 +79,8 @@ class Qemu:
             Endpoints(
                 ram=f"/dev/fd/{ram}",
                 blob=f"/dev/fd/{tree}",
-                serial=f"fd={serial.fileno()}",
-                monitor=f"fd={monitor.fileno()}",
+                serial=f"socket,fd={serial.fileno()}",
+                monitor=f"socket,fd={monitor.fileno()}",
             ),
             options,
         )

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from board import Plan
-    from board.linux import LinuxPlan
     from gcma.terminal import Terminal
 
 PIPED_SECONDS: Final = 600.0
@@ -51,9 +50,9 @@ def run(options: argparse.Namespace) -> int:
 
     plan = load_plan(options.board)
     if options.dry_run:
-        from gcma.test import dry_run
+        from gcma.dryrun import print_firmware
 
-        dry_run(plan)
+        print_firmware(plan)
         return 0
     return _console(plan)
 
@@ -89,8 +88,11 @@ def _linux(options: argparse.Namespace) -> int:
 
     tree = dts.load(options.board)
     plan = plan_linux(tree, choose_kernel(options.kernel))
+    initrd = initramfs(interactive=True)
     if options.dry_run:
-        _dry_run(plan)
+        from gcma.dryrun import print_linux
+
+        print_linux(plan, initrd)
         return 0
 
     begun = False
@@ -109,7 +111,7 @@ def _linux(options: argparse.Namespace) -> int:
             begun = not line[:taken].endswith(b"\n")
         return taken
 
-    board = LinuxBoard(plan, initramfs(interactive=True), lambda data: terminal.show(data))
+    board = LinuxBoard(plan, initrd, lambda data: terminal.show(data))
     terminal = Terminal(offer, b"\nexit\n")
     with board:
         with terminal:
@@ -121,12 +123,3 @@ def _linux(options: argparse.Namespace) -> int:
                 lost = error
         print(f"gcma boot: {lost.evidence()}", file=sys.stderr)
         return 1
-
-
-def _dry_run(plan: "LinuxPlan") -> None:
-    from board.command import PASTABLE, as_text, command_line
-
-    options = ("-initrd", "gcma.initrd", *plan.options())
-    print(as_text(command_line(plan.machine, str(plan.kernel.path), PASTABLE, options)))
-    print("dry run: nothing was started; gcma.dtb is the compiled tree, gcma.initrd the initramfs, "
-          f"gcma.ram a file of {plan.machine.ram_bytes >> 20} MiB", file=sys.stderr)  # fmt: skip

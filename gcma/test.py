@@ -86,7 +86,9 @@ def run(options: argparse.Namespace) -> int:
 
     plan = load_plan(options.board)
     if options.dry_run:
-        dry_run(plan)
+        from gcma.dryrun import print_firmware
+
+        print_firmware(plan)
         return 0
     return _run(plan, tests, options)
 
@@ -110,25 +112,6 @@ def _selected(expression: str | None) -> "list[Test]":
         for test in ALL_TESTS
         if (expression == test.id if getattr(test.subject, "hidden", False) else matches(test.id))
     ]
-
-
-def dry_run(plan: "Plan") -> None:
-    """Print what would boot the board, for a shell."""
-    import hashlib
-    from dataclasses import replace
-
-    from board.command import PASTABLE, as_text, command_line
-    from guest.build import firmware
-
-    image = firmware()
-    blob = image.parent / f"board-{hashlib.sha256(plan.blob).hexdigest()[:16]}.dtb"
-    blob.write_bytes(plan.blob)
-    print(as_text(command_line(plan.machine, str(image), replace(PASTABLE, blob=str(blob)))))
-    print(
-        "dry run: nothing was started; the command makes two sockets and gcma.ram, of "
-        f"{plan.machine.ram_bytes >> 20} MiB, in the current folder; the pool would lie at {plan.place}",
-        file=sys.stderr,
-    )
 
 
 def _run(plan: "Plan", tests: "list[Test]", options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from board.command import PASTABLE, Endpoints, as_text, command_line
 from board.machine import MACHINES
 
 PI4, PI3 = MACHINES
-ENDPOINTS = Endpoints(ram="/dev/fd/5", blob="/dev/fd/6", serial="fd=7", monitor="fd=8")
+ENDPOINTS = Endpoints(ram="/dev/fd/5", blob="/dev/fd/6", serial="socket,fd=7", monitor="socket,fd=8")
 
 
 @pytest.mark.parametrize(("machine", "memory"), [(PI4, "2048M"), (PI3, "1024M")], ids=["raspi4b", "raspi3b"])
@@ -19,14 +19,14 @@ def test_command_line(machine: object, memory: str) -> None:
         "-m", memory,
         "-object", f"memory-backend-file,id=ram,size={memory},mem-path=/dev/fd/5,share=on",
         "-display", "none",
-        "-chardev", "socket,id=serial,fd=7", "-serial", "chardev:serial",
-        "-chardev", "socket,id=monitor,fd=8", "-mon", "chardev=monitor,mode=control",
+        "-chardev", "socket,fd=7,id=serial", "-serial", "chardev:serial",
+        "-chardev", "socket,fd=8,id=monitor", "-mon", "chardev=monitor,mode=control",
         "-kernel", "Image", "-dtb", "/dev/fd/6",
     ]  # fmt: skip
 
 
 def test_a_comma_in_a_file_name_is_doubled() -> None:
-    endpoints = Endpoints("a,b=c", "d,e", "fd=7", "fd=8")
+    endpoints = Endpoints("a,b=c", "d,e", "socket,fd=7", "socket,fd=8")
     command = command_line(PI3, "f,g", endpoints)
     assert "memory-backend-file,id=ram,size=1024M,mem-path=a,,b=c,share=on" in command
     # these two are plain arguments, no lists of options

@@ -225,7 +225,9 @@ def test_dry_run_can_be_pasted(gcma: Start, board: Path) -> None:
     assert run.out.count("\n") == 1
     run.check_nothing_left()
     assert [path.name for path in run.folder.iterdir()] == ["tmp"], "a dry run leaves nothing in the folder"
-    pasted = subprocess.Popen(["sh", "-c", f"exec {run.out}"], cwd=run.folder, stderr=subprocess.PIPE)
+    pasted = subprocess.Popen(
+        ["sh", "-c", f"exec {run.out}"], cwd=run.folder, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     try:
         assert _qmp(run.folder / "gcma.qmp", "query-status")["running"] is True, pasted.stderr.read()
         assert _qmp(run.folder / "gcma.qmp", "quit") == {}
