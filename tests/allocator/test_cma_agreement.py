@@ -7,12 +7,13 @@ import pytest
 from allocator import CmaAllocError, CmaArea, CmaEvents, Tenant
 from allocator.cma_steps import NOBODY, PINNED
 from allocator.costs import COSTS_2015
-from allocator.frames import CACHED, POOL0, POOL_LONGS, POOL_ROW, TAKEN, state_of
+from allocator.frames import CACHED, FIRST_FRAME, POOL0, POOL_LONGS, POOL_ROW, TAKEN, state_of
 from allocator.replay import Kind, Lane, Machine
 from allocator.trace import ALLOC, DROP, FREE, READ, rows
 
 AREA = 160
 MEMORY = 320
+ANONYMOUS = 90
 ROOM = 9
 """A file in ordinary memory that ends before each request, so that nothing migrates within the area."""
 
@@ -21,13 +22,16 @@ class Pair:
     """A lane of the replay, and an area that is told before each request what lies in the lane's."""
 
     def __init__(self, seed: int, pinned: int) -> None:
-        machine = Machine(AREA, MEMORY, anon_pages=90, pinned_pages=pinned, base_pfn=0x1234, seed=seed)
+        machine = Machine(AREA, MEMORY, anon_pages=ANONYMOUS, pinned_pages=pinned, base_pfn=0x1234, seed=seed)
         self.lane = Lane(Kind.CMA, machine)
         self.area = CmaArea("cma", machine.base_pfn, AREA)
         self.held: dict[int, tuple[int, int]] = {}
 
     def event(self, op: int, a: int, b: int = 0, c: int = 0) -> None:
         self.lane.apply(rows([(0, op, a, b, c)]))
+
+    def read(self, *pages: tuple[int, int]) -> None:
+        self.lane.apply(rows([(0, READ, file, index, 0) for file, index in pages]))
 
     def tell(self) -> None:
         """Every page's tenant and pin."""
@@ -40,7 +44,7 @@ class Pair:
                 self.area.pin(pfn)
 
     def in_lane(self) -> list[tuple[Tenant | None, bool]]:
-        """What the lane has in each page of its area."""
+        """What the lane has in each page of its area; no anonymous page is lost or there twice."""
         cache, tenants = self.lane._cache, self.lane._tenants
         first = int(cache.counts[POOL0 + POOL_LONGS + POOL_ROW])
         pages: list[tuple[Tenant | None, bool]] = []
@@ -52,7 +56,10 @@ class Pair:
             else:
                 device = self.lane._runs.find(1, start=bit) != bit
                 assert (state == TAKEN) == (device or code != NOBODY)
+                assert not (device and code)
                 pages.append((Tenant.ANONYMOUS if code else None, bool(code & PINNED)))
+        outside = sum(state_of(cache.frames, row) == TAKEN for row in range(FIRST_FRAME, first))
+        assert outside + sum(tenant is Tenant.ANONYMOUS for tenant, _ in pages) == ANONYMOUS
         return pages
 
     def alloc(self, buffer: int, count: int, align: int) -> tuple[CmaEvents, CmaEvents]:
@@ -83,10 +90,8 @@ class Pair:
 def test_the_same_places_drops_migrations_and_retries(seed: int, pinned: int) -> None:
     pair, rng = Pair(seed, pinned), random.Random(seed)
     for _ in range(60):
-        for index in range(MEMORY // 2):
-            pair.event(READ, ROOM, index)
-        for _ in range(200):
-            pair.event(READ, rng.randrange(4), rng.randrange(80))
+        pair.read(*((ROOM, index) for index in range(MEMORY // 2)))
+        pair.read(*((rng.randrange(4), rng.randrange(80)) for _ in range(200)))
         pair.event(DROP, rng.randrange(4), rng.randrange(80), 20)
         if pair.held and rng.random() < 0.5:
             pair.free(rng.choice(sorted(pair.held)))
@@ -102,3 +107,19 @@ def test_the_same_places_drops_migrations_and_retries(seed: int, pinned: int) ->
     assert (done.retries > 0) == (pinned > 0)
     summary = pair.lane.summary()
     assert summary.mean_ns * done.requests == pytest.approx(COSTS_2015.cma.time_ns(done))
+
+
+def test_what_migrates_within_the_area_is_not_lost() -> None:
+    """Memory is full: a place for an anonymous page is reclaimed, wherever it lies outside the range."""
+    moved = 0
+    for seed in range(6):
+        pair, rng = Pair(seed, 2), random.Random(seed)
+        for _ in range(40):
+            pair.read(*((rng.randrange(8), rng.randrange(200)) for _ in range(100)))
+            inside = [tenant for tenant, _ in pair.in_lane()].count(Tenant.ANONYMOUS)
+            before = pair.lane.events
+            pair.event(ALLOC, rng.randrange(6), rng.choice([7, 16, 40]), rng.randrange(6))
+            migrated = (pair.lane.events - before).migrated
+            moved += migrated - inside + [tenant for tenant, _ in pair.in_lane()].count(Tenant.ANONYMOUS)
+            pair.event(FREE, rng.randrange(6))
+    assert moved > 0
