@@ -2,6 +2,9 @@
 
 import itertools
 import random
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -10,47 +13,37 @@ from allocator.prove_check import CertificateError, check
 from allocator.robson import confinement, robson
 
 
-def brute(problem):
-    """Breadth first over single operations on lists of booleans: calls to the first failure, None if none."""
-    start = tuple(() for _ in problem.demands)
-    seen, layer, depth = {start}, [start], 0
-    while layer:
-        following = []
-        for held in layer:
-            taken = [False] * problem.pages
-            for demand, starts in zip(problem.demands, held, strict=True):
-                for s in starts:
-                    taken[s : s + demand.pages] = [True] * demand.pages
-            for k, demand in enumerate(problem.demands):
-                nexts = [tuple(s for s in held[k] if s != gone) for gone in held[k]]
-                if len(held[k]) < demand.count:
-                    at = next(
-                        (
-                            p
-                            for p in range(problem.pages - demand.pages + 1)
-                            if (problem.base_pfn + p) % (1 << demand.align) == 0
-                            and not any(taken[p : p + demand.pages])
-                        ),
-                        None,
-                    )
-                    if at is None or at + demand.pages > problem.room(demand):
-                        return depth + 1
-                    nexts.append(tuple(sorted((*held[k], at))))
-                for one in nexts:
-                    state = (*held[:k], one, *held[k + 1 :])
-                    if state not in seen:
-                        seen.add(state)
-                        following.append(state)
-        layer, depth = following, depth + 1
-    return None
+@pytest.fixture(scope="session")
+def brute(tmp_path_factory):
+    """Brute force, brute.c: for each problem the calls to the first that can fail, None if none can."""
+    if not shutil.which("gcc"):
+        pytest.skip("no compiler for this machine: install gcc or run scripts/setup --dev")
+    program = tmp_path_factory.mktemp("brute") / "brute"
+    source = Path(__file__).with_name("brute.c")
+    subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, source], check=True)
+
+    def solve(*problems):
+        lines = []
+        for problem in problems:
+            words = [problem.pages, problem.base_pfn, len(problem.demands)]
+            for demand in problem.demands:
+                words += [demand.count, demand.pages, demand.align, problem.room(demand)]
+            lines.append(" ".join(map(str, words)))
+        run = subprocess.run(
+            [program], input="\n".join(lines), capture_output=True, text=True, check=True, timeout=600
+        )
+        calls = [int(line) for line in run.stdout.split()]
+        assert len(calls) == len(problems)
+        return [None if each < 0 else each for each in calls]
+
+    return solve
 
 
-def agree(problem):
+def agree(problem, expected):
     """Prove's whole answer is the brute-force one."""
     proof = decide(problem, seconds=60)
-    expected = brute(problem)
     if expected is None:
-        assert proof.outcome is Outcome.ALWAYS
+        assert proof.outcome is Outcome.ALWAYS, problem
         check(proof.certificate)
         assert proof.enough_pages is None or proof.enough_pages <= problem.pages
     else:
@@ -80,23 +73,46 @@ def problem(pages, kinds, base=0):
     return Problem("pool", base, pages, tuple(Demand(f"k{i}", *kind) for i, kind in enumerate(kinds)))
 
 
-def test_all_small_sets_without_alignment():
-    """Every set of up to four sizes on areas up to nine pages."""
-    for pages in range(1, 10):
-        for kinds in sets(pages, 4):
-            agree(problem(pages, [(count, size, 0) for count, size in kinds]))
+def all_problems(pages, kinds_max, aligns=(0,)):
+    """Every set of up to `kinds_max` sizes on an area of `pages`, under every choice of alignment orders."""
+    return [
+        problem(pages, [(*kind, align) for kind, align in zip(kinds, orders, strict=True)])
+        for kinds in sets(pages, kinds_max)
+        for orders in itertools.product(aligns, repeat=len(kinds))
+    ]
+
+
+def agree_on_all(problems, brute):
+    for each, expected in zip(problems, brute(*problems), strict=True):
+        agree(each, expected)
+
+
+@pytest.mark.parametrize("pages", range(1, 11))
+def test_every_small_set(pages, brute):
+    agree_on_all(all_problems(pages, 4), brute)
+
+
+@pytest.mark.parametrize("pages", range(2, 7))
+def test_every_small_set_under_every_alignment(pages, brute):
+    agree_on_all(all_problems(pages, 4, aligns=(0, 1, 2)), brute)
 
 
 @pytest.mark.nightly
-def test_all_sets_of_up_to_four_kinds_on_areas_up_to_sixteen_pages():
-    for pages in range(10, 17):
-        for kinds in sets(pages, 4):
-            agree(problem(pages, [(count, size, 0) for count, size in kinds]))
+@pytest.mark.parametrize("pages", range(11, 17))
+def test_every_set_of_up_to_four_kinds(pages, brute):
+    agree_on_all(all_problems(pages, 4), brute)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("pages", range(7, 13))
+def test_every_set_under_every_alignment(pages, brute):
+    agree_on_all(all_problems(pages, 4, aligns=(0, 1, 2)), brute)
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_random_sets_with_alignment_reach_and_odd_bases(seed):
+def test_random_sets_with_alignment_reach_and_odd_bases(seed, brute):
     rng = random.Random(seed)
+    problems = []
     for _ in range(12):
         pages = rng.randint(4, 16)
         kinds = []
@@ -109,17 +125,19 @@ def test_random_sets_with_alignment_reach_and_odd_bases(seed):
             left -= size * count
             reach = rng.choice([None, None, rng.randint(1, pages)])
             kinds.append((count, size, rng.choice([0, 0, 1, 2]), reach))
-        agree(problem(pages, kinds, base=rng.randint(0, 9)))
+        problems.append(problem(pages, kinds, base=rng.randint(0, 9)))
+    agree_on_all(problems, brute)
 
 
 @pytest.mark.parametrize(
     "kinds", [[(2, 1, 0), (2, 3, 0)], [(3, 2, 0), (1, 5, 0)], [(2, 3, 1), (2, 4, 2), (2, 1, 0)]]
 )
-def test_the_smallest_size_is_the_smallest(kinds):
+def test_the_smallest_size_is_the_smallest(kinds, brute):
     proof = decide(problem(6, kinds))
     assert proof.needed_pages == proof.enough_pages
-    assert brute(problem(proof.enough_pages, kinds)) is None
-    assert brute(problem(proof.enough_pages - 1, kinds)) is not None
+    enough, less = brute(problem(proof.enough_pages, kinds), problem(proof.enough_pages - 1, kinds))
+    assert enough is None
+    assert less is not None
 
 
 def test_fragmentation_fails_a_set_that_fits():
