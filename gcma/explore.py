@@ -1,10 +1,8 @@
 """``gcma explore``: search for a shortest sequence of operations that breaks a revision."""
 
 import argparse
-import json
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -55,8 +53,10 @@ def run(options: argparse.Namespace) -> int:
 
     from allocator.explore import explore
     from allocator.revision import revision
+    from gcma.output import claim, write_json
     from gcma.progress import Progress
 
+    claim(options.json)
     with Progress(f"{options.revision}: operations", options.steps) as progress:
         report = explore(
             revision(options.revision),
@@ -66,11 +66,7 @@ def run(options: argparse.Namespace) -> int:
             progress=lambda steps, _: progress.show(steps),
         )
     if options.json:
-        text = json.dumps(_as_json(report), indent=2) + "\n"
-        if options.json == "-":
-            sys.stdout.write(text)
-        else:
-            Path(options.json).write_text(text)
+        write_json(_as_json(report), options.json, indent=2)
     if options.json != "-":
         print(_text(report))
     if report.interrupted:

@@ -1,8 +1,6 @@
 """``gcma latency``: the latency table published in 2015 beside the model's."""
 
 import argparse
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -45,24 +43,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the tables; the exit status."""
     from allocator.published import PUBLISHED, modelled
+    from gcma.output import claim, write_json
 
+    claim(options.json, *options.plot)
     rows = modelled(seed=options.seed)
     for path in options.plot:
         plot(Path(path), PUBLISHED, rows)
     if options.json:
-        text = json.dumps(
-            {
-                "schema": SCHEMA,
-                "seed": options.seed,
-                "published": [asdict(row) for row in PUBLISHED],
-                "modelled": [asdict(row) for row in rows],
-            },
-            indent=2,
-        )
-        if options.json == "-":
-            sys.stdout.write(text + "\n")
-        else:
-            Path(options.json).write_text(text + "\n")
+        data = {
+            "schema": SCHEMA,
+            "seed": options.seed,
+            "published": [asdict(row) for row in PUBLISHED],
+            "modelled": [asdict(row) for row in rows],
+        }
+        write_json(data, options.json, indent=2)
     if options.json != "-":
         print(_table(PUBLISHED, rows))
     return 0

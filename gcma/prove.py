@@ -69,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
     import dts
     from allocator.prove import Outcome, decide
     from allocator.prove_board import BUFFERS, problems
+    from gcma.output import claim, write_json
     from gcma.progress import Progress
     from gcma.sizes import parse_size
 
@@ -82,19 +83,20 @@ def run(options: argparse.Namespace) -> int:
             f"gcma prove: {options.board}: no device declares {BUFFERS}: see docs/prove.md", file=sys.stderr
         )
         return 2
+    claim(options.json, options.certificate, options.trace)
     proofs = []
     for problem in found:
         with Progress(f"{problem.area}: configurations") as progress:
             proofs.append(decide(problem, seconds=options.seconds, progress=progress.show))
     if options.json:
-        _write(
-            options.json,
+        write_json(
             {
                 "schema": SCHEMA,
                 "board": options.board,
                 "notes": notes,
                 "areas": [_as_json(p) for p in proofs],
             },
+            options.json,
         )
     failed = [proof for proof in proofs if proof.outcome is Outcome.CAN_FAIL]
     if options.json != "-":
@@ -105,7 +107,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"note: {note}")
     certificates = [proof.certificate for proof in proofs if proof.certificate is not None]
     if options.certificate and certificates:
-        _write(options.certificate, certificates)
+        write_json(certificates, options.certificate)
     if options.trace and failed:
         from allocator.trace_write import write_calls
 
@@ -153,14 +155,6 @@ def _check(path: Path) -> int:
         print(f"gcma prove: {path}: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _write(where: str, data: Any) -> None:
-    text = json.dumps(data, indent=1)
-    if where == "-":
-        print(text)
-    else:
-        Path(where).write_text(text + "\n")
 
 
 def _size(pages: int) -> str:

@@ -1,12 +1,12 @@
 """``gcma replay``: the same workload against the allocators, side by side."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from gcma.output import claim, claim_folder, write_json
 from gcma.recorded import recorded_lines, recording_of, time_text
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ def run(options: argparse.Namespace) -> int:
     if options.convert:
         return _convert(options, trace, blocks)
     machine = machine_of(options)
+    claim(options.json)
+    folder = claim_folder(options.report) if options.report else None
     with Progress("events") as progress:
         summaries = replay(blocks, [Kind(name) for name in names], machine, progress.show)
     skipped = dict(trace.skipped) if trace is not None else {}
@@ -111,17 +113,13 @@ def run(options: argparse.Namespace) -> int:
             "recorded": None if recording is None else recording.as_json(),
             "allocators": [summary.as_json() for summary in summaries],
         }
-        text = json.dumps(data, indent=1)
-        if options.json == "-":
-            print(text)
-        else:
-            Path(options.json).write_text(text + "\n")
+        write_json(data, options.json)
     if options.json != "-":
         _print(options.trace, machine, summaries, skipped, recording)
-    if options.report:
+    if folder is not None:
         from gcma.replayreport import write_page
 
-        write_page(options.trace, machine, summaries, ROWS, Path(options.report))
+        write_page(options.trace, machine, summaries, ROWS, folder)
     return int(any(summary.allocator == "gcma" and summary.failed for summary in summaries))
 
 

@@ -1,22 +1,27 @@
 """The results of a test run as files: JSON by the contract, JUnit XML, a report folder."""
 
 import json
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
 from board import Plan, Result, Tally, TestResult
 from board.console import printable
+from gcma.output import write_text
 
 SCHEMA = "gcma.test/1"
 
 
 @dataclass(frozen=True, slots=True)
 class RunResults:
-    """All that is known when a run has ended."""
+    """All that is known when a run has ended.
+
+    :ivar again: what to type to run it again
+    :ivar command: QEMU's command line
+    """
 
     plan: Plan
+    again: str
     qemu: str
     seconds: float
     tests: tuple[TestResult, ...]
@@ -82,7 +87,7 @@ class RunResults:
         for test in self.tests:
             group, _, name = test.id.partition(".")
             case = ElementTree.SubElement(
-                suite, "testcase", classname=f"gcma.{group}", name=name, time=f"{test.seconds:.6f}"
+                suite, "testcase", classname=f"gcma.{group}", name=name or group, time=f"{test.seconds:.6f}"
             )
             message = _xml(test.message)
             if test.result is Result.SKIPPED:
@@ -113,13 +118,3 @@ class RunResults:
 def _xml(text: str) -> str:
     """Text without the control characters that XML cannot hold: what a guest says may be anything."""
     return printable(text.encode(errors="backslashreplace"))
-
-
-def write_text(text: str, target: str) -> None:
-    """Write to a file, or to stdout for ``-``."""
-    if text and not text.endswith("\n"):
-        text += "\n"
-    if target == "-":
-        sys.stdout.write(text)
-    else:
-        Path(target).write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -4,11 +4,11 @@ import argparse
 import contextlib
 import dataclasses
 import io
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from gcma.output import claim, claim_folder, write_json
 from gcma.recorded import recorded_lines, recording_of
 from gcma.replay import add_memory_arguments, add_trace_arguments, anonymous, machine_of, source
 
@@ -81,8 +81,10 @@ def run(options: argparse.Namespace) -> int:
         print("gcma size: --anon must be at most half of --memory", file=sys.stderr)
         return 2
     cache = memory - anon
+    claim(options.json, *options.plot)
+    folder = claim_folder(options.report) if options.report else None
     floor = _floor(options.board) if options.board else None
-    summaries = _sweep(options) if options.sweep else []
+    summaries = _sweep(options) if options.sweep is not None else []
     trace, blocks = source(options)
     with Progress("events") as progress:
         found = study(blocks, rate=options.rate, progress=progress.show)
@@ -102,11 +104,7 @@ def run(options: argparse.Namespace) -> int:
             "sweep": [_swept(label, summary) for label, summary in summaries],
             **dataclasses.asdict(found),
         }
-        text = json.dumps(data)
-        if options.json == "-":
-            print(text)
-        else:
-            Path(options.json).write_text(text + "\n")
+        write_json(data, options.json, indent=None)
     for name in options.plot:
         from gcma.sizeplot import plot
 
@@ -120,8 +118,8 @@ def run(options: argparse.Namespace) -> int:
             print(f"left out: {count:,} {kind}")
     if options.json != "-":
         print(out.getvalue(), end="")
-    if options.report:
-        _report(Path(options.report), options.trace, out.getvalue(), found, cache, recommended)
+    if folder is not None:
+        _report(folder, options.trace, out.getvalue(), found, cache, recommended)
     return 0
 
 
@@ -130,7 +128,6 @@ def _report(folder: Path, name: str, text: str, found: "Study", cache: int, reco
     from gcma.page import Page
     from gcma.sizeplot import plot
 
-    folder.mkdir(parents=True, exist_ok=True)
     picture = folder / "size.png"
     plot(picture, name, found, cache, recommended)
     page = Page(f"gcma size {name}", "how large must the area be; what does each size cost and gain")

@@ -1,9 +1,9 @@
 """``gcma test``: boot a board and run the DMA device tests."""
 
 import argparse
+import shlex
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -114,21 +114,26 @@ def _selected(expression: str | None) -> "list[Test]":
     ]
 
 
+def _again(options: argparse.Namespace) -> str:
+    """The command line of a run, less its outputs."""
+    revision = None if options.revision == "safe" else options.revision
+    given = {"-k": options.k, "--trace": options.trace, "--area": options.area, "--revision": revision}
+    words = [word for name, value in given.items() if value is not None for word in (name, value)]
+    return shlex.join(["gcma", "test", options.board, *words])
+
+
 def _run(plan: "Plan", tests: "list[Test]", options: argparse.Namespace) -> int:
     from allocator import revision
     from board import Result, TestRun
     from board.machine import qemu_version
-    from gcma.results import RunResults, write_text
+    from gcma.output import claim, claim_folder, write_text
+    from gcma.results import RunResults
     from gcma.table import Table
     from gcma.testreport import write_page
 
     # what cannot be written is said now, not after the run
-    for target in (options.json, options.junit):
-        if target not in (None, "-"):
-            write_text("", target)
-    folder = Path(options.report) if options.report else None
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+    claim(options.json, options.junit)
+    folder = claim_folder(options.report) if options.report else None
     for test in tests if folder else []:
         assert folder is not None
         (folder / f"{test.id}.png").unlink(missing_ok=True)  # of an earlier run
@@ -147,6 +152,7 @@ def _run(plan: "Plan", tests: "list[Test]", options: argparse.Namespace) -> int:
         ongoing.close()
     done = RunResults(
         plan=plan,
+        again=_again(options),
         qemu=".".join(map(str, qemu_version())),
         seconds=time.monotonic() - began,
         tests=tuple(results),
