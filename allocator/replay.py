@@ -40,7 +40,7 @@ __all__ = [
 
 SAMPLES: Final = 240
 PLACES: Final = 4
-"""A replay spends 8 bytes a page more than a cleancache need, and is a quarter faster."""
+"""Of the lookup tables, for each frame: 8 bytes a page more than a cleancache has, for a tenth less time."""
 PAGES_MAX: Final = 1 << 27
 """Pages of an area, or of memory, at most: 512 GiB."""
 

@@ -43,7 +43,7 @@ class Source:
 
     def blocks(self) -> Iterator[Rows]:
         """The events."""
-        from allocator.trace import open_trace
+        from allocator.trace_open import open_trace
         from allocator.workload import generate
 
         if self.seconds:

@@ -11,8 +11,8 @@ An event is a row of five 64-bit numbers, whatever file it came from:
            FREE   buffer A is released
     A, B, C   as told above; files and buffers are small dense numbers that the reader deals out
 
-`open_trace` recognises a file's form and yields blocks of such rows in bounded memory, however large the
-file is. docs/trace-format.md describes the project's own compact form.
+`allocator.trace_open` recognises a file's form. A reader yields blocks of such rows in bounded memory,
+however large the file is. docs/trace-format.md describes the project's own compact form.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import numpy as np
 from allocator.compiled import Rows
 from allocator.error import AllocatorError
 
-__all__ = ["BLOCK", "OPS", "Numbers", "Trace", "TraceError", "open_trace"]
+__all__ = ["BLOCK", "OPS", "Numbers", "Trace", "TraceError"]
 
 TIME: Final = 0
 OP: Final = 1
@@ -142,14 +142,3 @@ class Numbers:
 def rows(events: list[tuple[int, int, int, int, int]]) -> Rows:
     """Events as a block."""
     return np.array(events, np.int64).reshape(-1, COLUMNS)
-
-
-def open_trace(path: str | Path, form: str | None = None, area: str | None = None) -> Trace:
-    """Open the trace at `path`; `form` is one of `FORMS`, None recognises it. `area` picks one area of a
-    recording.
-
-    Raises TraceError when it is none that can be read, OSError when the file cannot be opened.
-    """
-    from allocator.trace_open import open_any
-
-    return open_any(Path(path), form, area)

@@ -14,15 +14,20 @@ from allocator.trace_csv import CsvTrace
 from allocator.trace_oracle import RECORD, OracleTrace
 from allocator.trace_text import TextTrace
 
-__all__ = ["FORMS", "open_any"]
+__all__ = ["FORMS", "open_trace"]
 
 FORMS: dict[str, type[Trace]] = {
     reader.form: reader for reader in (CompactTrace, TextTrace, CsvTrace, OracleTrace)
 }
 
 
-def open_any(path: Path, form: str | None, area: str | None) -> Trace:
-    """The reader for the file at `path`."""
+def open_trace(name: str | Path, form: str | None = None, area: str | None = None) -> Trace:
+    """Open the trace `name`; `form` is one of `FORMS`, None recognises it. `area` picks one area of a
+    recording.
+
+    Raises TraceError when it is none that can be read, OSError when the file cannot be opened.
+    """
+    path = Path(name)
     raw = path.open("rb")
     try:
         begin = raw.read(6)

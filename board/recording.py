@@ -8,7 +8,8 @@ from typing import BinaryIO, ClassVar, Final, cast
 import numpy as np
 
 from allocator.compiled import Rows
-from allocator.trace import ALLOC, OP, Trace, TraceError, open_trace
+from allocator.trace import ALLOC, OP, Trace, TraceError
+from allocator.trace_open import open_trace
 
 EVENTS_MAX: Final = 1 << 20
 """Events that are repeated: minutes on a board, where ``gcma replay`` takes a second."""

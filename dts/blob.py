@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dts.error import BlobError, NodeError
+from dts.file import MAX_BYTES
 from dts.range import Range
 from dts.tree import Node, Oddity, Tree
 
 MAGIC = b"\xd0\x0d\xfe\xed"
-MAX_BYTES = 128 << 20
-"""Largest blob that is read; the largest of a real board is below 256 KiB."""
 MAX_DEPTH = 2048
 """Deepest nesting that is read; the kernel keeps 64 levels."""
 MAX_TAGS = 800_000

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from dts import tool
 from dts.error import DtsError
+from dts.file import STANDARD_INPUT, read_file
 
 _SPAN = re.compile(r"(?:^|, )(?P<file>.+?):(?P<l0>\d+):(?P<c0>\d+)-(?:(?P<l1>\d+):)?(?P<c1>\d+)(?=, |$)")
 _NODE = re.compile(r"^(?:\w+: )*(?P<name>\S+) \{(?: /\* (?P<spans>.*) \*/)?$")
@@ -132,8 +133,6 @@ class SourceMap:
 
 
 def _lines(file: str) -> list[str]:
-    from dts.source import STANDARD_INPUT, read_file
-
     if file == STANDARD_INPUT:
         return []  # it has been read
     try:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import stat
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from dts import tool
-from dts.blob import MAGIC, MAX_BYTES, read_blob
-from dts.error import InputError, SourceError
+from dts.blob import MAGIC, read_blob
+from dts.error import SourceError
+from dts.file import read_file
 from dts.place import SourceMap
 from dts.tree import Node, Tree
 
-STANDARD_INPUT = "-"
 _DIRECTIVE = re.compile(
     rb"^[ \t]*#[ \t]*(?:include|define|undef|if|ifdef|ifndef|else|elif|endif|error)\b", re.M
 )
@@ -96,44 +94,6 @@ def _mounts(overlay: Tree, symbols: Node | None) -> tuple[tuple[str, str], ...]:
         if target is not None and fragment.child("__overlay__") is not None:
             out.append((f"{fragment.path}/__overlay__", target.rstrip("/")))
     return tuple(out)
-
-
-def read_file(name: str) -> bytes:
-    """The bytes of a regular file of bounded size, or of standard input when it is called ``-``.
-
-    Opening a pipe or a device never blocks.
-
-    :raise InputError: see above
-    """
-    try:
-        if name == STANDARD_INPUT:
-            data = sys.stdin.buffer.read(MAX_BYTES + 1) if sys.stdin is not None else b""
-        else:
-            data = _read_regular(name)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(
-            f"{name}: it cannot be read ({reason}); give the path of a .dts or .dtb file."
-        ) from error
-    if len(data) > MAX_BYTES:
-        raise InputError(
-            f"{name}: at most {MAX_BYTES >> 20} MiB are read, the file has more; check that it is a "
-            "devicetree."
-        )
-    return data
-
-
-def _read_regular(name: str) -> bytes:
-    descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InputError(
-                f"{name}: a regular file was expected, this is none; give the path of a .dts or .dtb file."
-            )
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(MAX_BYTES + 1)
-    finally:
-        os.close(descriptor)
 
 
 def compile_source(data: bytes, name: str) -> bytes:

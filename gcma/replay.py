@@ -125,7 +125,7 @@ def run(options: argparse.Namespace) -> int:
 
 def source(options: argparse.Namespace) -> "tuple[Trace | None, Iterator[Rows]]":
     """The events that the command line names; a name of a workload that is a file too is the file."""
-    from allocator.trace import open_trace
+    from allocator.trace_open import open_trace
     from allocator.workload import WORKLOADS, generate
 
     if options.trace in WORKLOADS and not Path(options.trace).is_file():

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from allocator.recording import TASKS_MAX, Spans
-from allocator.trace import open_trace
+from allocator.trace_open import open_trace
 from gcma.cli import main
 
 # Recorded with Linux 7.3.4 on the emulated Raspberry Pi 4; of a first read, two huge pages and kswapd.

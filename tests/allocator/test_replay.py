@@ -10,7 +10,8 @@ from allocator.prove import Demand, Problem, decide
 from allocator.replay import Kind, Machine, MachineError, replay
 from allocator.revision import SAFE, V2
 from allocator.runs import Runs
-from allocator.trace import ALLOC, DROP, EVICT, FILL, FREE, READ, open_trace, rows
+from allocator.trace import ALLOC, DROP, EVICT, FILL, FREE, READ, rows
+from allocator.trace_open import open_trace
 from allocator.trace_write import write_calls
 from allocator.workload import WORKLOADS, WorkloadError, generate
 

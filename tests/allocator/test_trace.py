@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allocator.error import AllocatorError
-from allocator.trace import ALLOC, DROP, EVICT, FILL, FREE, READ, TraceError, open_trace, rows
+from allocator.trace import ALLOC, DROP, EVICT, FILL, FREE, READ, TraceError, rows
 from allocator.trace_compact import CompactWriter
+from allocator.trace_open import open_trace
 from allocator.trace_oracle import RECORD
 
 FTRACE = """\

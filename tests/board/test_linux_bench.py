@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import dts
-from allocator.trace import ALLOC, FREE, open_trace
+from allocator.trace import ALLOC, FREE
+from allocator.trace_open import open_trace
 from board.kernel import Kernel
 from board.linux import LinuxPlan, plan_linux
 from board.linux_bench import (
