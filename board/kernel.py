@@ -85,7 +85,8 @@ def _memory_bytes(path: Path) -> int:
             with gzip.open(path) as packed:
                 head = packed.read(_HEADER.size)
     except (OSError, EOFError, zlib.error) as error:
-        raise KernelError(f"{path}: it cannot be read as a kernel: {error}") from error
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise KernelError(f"{path}: it cannot be read as a kernel: {reason}") from error
     if len(head) < _HEADER.size or _HEADER.unpack(head)[2] != _MAGIC:
         raise KernelError(
             f"{path}: expected an arm64 Image, plain or gzip, with {_MAGIC:#x} at byte 56; found another file"

@@ -29,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--kernel", metavar="IMAGE", help="7.3 (default) or 6.12 of Debian, or an arm64 Image")
 
 
+def misplaced(options: argparse.Namespace) -> str | None:
+    """An option that means something together with ``--against-linux`` only, and stands without it."""
+    given = {"--early": options.early, "--kernel": options.kernel is not None}
+    return None if options.against_linux else next((name for name, there in given.items() if there), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """A tree, the kernel that booted it, and what both told."""

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from gcma import against
+from gcma.natural import natural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="smallest CMA alignment (default: of arch and page size)",
     )
     assumed.add_argument(
-        "--cma-areas", type=int, metavar="N", help="CONFIG_CMA_AREAS (default: 20 on arm64, 8 on arm)"
+        "--cma-areas", type=natural, metavar="N", help="CONFIG_CMA_AREAS (default: 20 on arm64, 8 on arm)"
     )
     assumed.add_argument(
         "--cmdline", default="", metavar="TEXT", help="kernel command line, of which cma= matters"
@@ -79,6 +80,9 @@ def run(options: argparse.Namespace) -> int:
         return _rules(options.explain)
     if not options.files:
         print("gcma check: a devicetree is needed; give the path of a .dts or .dtb file.", file=sys.stderr)
+        return 2
+    if (word := against.misplaced(options)) is not None:
+        print(f"gcma check: {word} belongs to --against-linux, which is not given", file=sys.stderr)
         return 2
     if options.against_linux:
         return against.run(options)

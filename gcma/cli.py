@@ -12,8 +12,8 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, NoReturn
 
 from gcma import __version__
 
@@ -39,6 +39,25 @@ examples:
 
 exit status: 0 good, 1 the subject failed, 2 usage, unreadable input or a missing tool
 """
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose every complaint is one sentence that says where to look, without the usage's lines."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print it and end with status 2."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def option_words(self) -> list[str]:
+        """All options."""
+        return [word for action in self._actions for word in action.option_strings]
+
+    def refuse(self, word: str, known: Iterable[str]) -> NoReturn:
+        """Complain about a word, and name the known one that it resembles."""
+        import difflib
+
+        close = difflib.get_close_matches(word.partition("=")[0], list(known), 1)
+        self.error(f"{word!r} is not known" + (f", did you mean {close[0]}?" if close else ""))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,13 +90,22 @@ def _open_closed_streams() -> None:
 def _run(words: list[str]) -> int:
     command = next((word for word in words if not word.startswith("-")), None)
     parser = _parser([command])
-    options = parser.parse_args(words)
+    if command is not None and command not in COMMANDS:
+        parser.refuse(command, COMMANDS)
+    options, rest = parser.parse_known_args(words)
     if options.command is None:
-        parser.print_help()
+        if rest:
+            parser.refuse(rest[0], ["--help", "--version"])
+        parser.print_help(sys.stderr)
         return 2
+    if rest:
+        options.parser.refuse(rest[0], options.parser.option_words())
     try:
         status: int = options.run(options)
         return status
+    except MemoryError:
+        print(f"gcma {command}: there is not enough memory for this", file=sys.stderr)
+        return 2
     except Exception as error:
         if isinstance(error, BrokenPipeError) or not isinstance(error, (*_known_errors(), OSError)):
             raise
@@ -85,14 +113,14 @@ def _run(words: list[str]) -> int:
         return 2
 
 
-def full_parser() -> argparse.ArgumentParser:
+def full_parser() -> Parser:
     """The parser with the options of all commands, for what is generated from it; imports them all."""
     return _parser(list(COMMANDS))
 
 
-def _parser(commands: Sequence[str | None]) -> argparse.ArgumentParser:
+def _parser(commands: Sequence[str | None]) -> Parser:
     """The parser; only the named commands get their options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="gcma",
         description="Executable specification and test bench of guaranteed CMA.",
         epilog=EPILOG,
@@ -115,7 +143,7 @@ def _parser(commands: Sequence[str | None]) -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         module.add_arguments(sub)
-        sub.set_defaults(run=module.run)
+        sub.set_defaults(run=module.run, parser=sub)
     return parser
 
 

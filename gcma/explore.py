@@ -5,6 +5,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from gcma.natural import natural
+
 if TYPE_CHECKING:
     from allocator.explore import CounterExample, Report
 
@@ -37,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=float, default=30.0, metavar="S", help="how long to search (default: 30)"
     )
     parser.add_argument(
-        "--steps", type=int, metavar="N", help="search for N operations instead, which repeats exactly"
+        "--steps", type=natural, metavar="N", help="search for N operations instead, which repeats exactly"
     )
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the search (default: 1)")
+    parser.add_argument("--seed", type=natural, default=1, metavar="N", help="of the search (default: 1)")
     parser.add_argument(
         "--json", metavar="FILE", help="write the result as JSON; - prints it alone on stdout"
     )

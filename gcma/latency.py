@@ -5,6 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from gcma.natural import natural
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -34,7 +36,7 @@ GUARANTEED_COLOUR: Final = "#3a7ca5"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options."""
     parser.add_argument(
-        "--seed", type=int, default=1, metavar="N", help="of the waits for the disk (default: 1)"
+        "--seed", type=natural, default=1, metavar="N", help="of the waits for the disk (default: 1)"
     )
     parser.add_argument("--plot", metavar="FILE", action="append", default=[], help="draw both: .png or .svg")
     parser.add_argument("--json", metavar="FILE", help="write both as JSON; - prints them alone on stdout")

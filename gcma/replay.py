@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from gcma.natural import natural
 from gcma.output import claim, claim_folder, write_json
 from gcma.recorded import recorded_lines, recording_of, time_text
 
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allocator", metavar="LIST", default=KINDS, help=f"which ones (default: {KINDS})")
     add_memory_arguments(parser)
     parser.add_argument(
-        "--pins", type=int, metavar="K", default=0, help="pinned pages in the CMA area (default: 0)"
+        "--pins", type=natural, metavar="K", default=0, help="pinned pages in the CMA area (default: 0)"
     )
     parser.add_argument("--revision", default="safe", metavar="R", help="rfc, v1, v2 or safe (default: safe)")
     add_trace_arguments(parser)
@@ -75,9 +76,9 @@ def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
         "--area", metavar="NAME", help="only requests to the CMA area of that name in a recording"
     )
     parser.add_argument(
-        "--seconds", type=int, default=300, metavar="S", help="length of a generated workload"
+        "--seconds", type=natural, default=300, metavar="S", help="length of a generated workload"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of a generated workload")
+    parser.add_argument("--seed", type=natural, default=0, metavar="N", help="seed of a generated workload")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from gcma.natural import natural
 from gcma.output import claim, claim_folder, write_json
 from gcma.recorded import recorded_lines, recording_of
 from gcma.replay import add_memory_arguments, add_trace_arguments, anonymous, machine_of, source
@@ -57,9 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--revisions", metavar="LIST", default="safe", help="revisions to sweep (default: safe)"
     )
     parser.add_argument(
-        "--seeds", type=int, metavar="K", default=1, help="seeds of a workload to sweep (default: 1)"
+        "--seeds", type=natural, metavar="K", default=1, help="seeds of a workload to sweep (default: 1)"
     )
-    parser.add_argument("--jobs", type=int, metavar="J", help="processes for the sweep (default: one a core)")
+    parser.add_argument(
+        "--jobs", type=natural, metavar="J", help="processes for the sweep (default: one a core)"
+    )
     parser.add_argument("--scheduler", metavar="ADDRESS", help="run the sweep on a Dask cluster")
 
 

@@ -30,7 +30,7 @@ def test_version_is_the_packages() -> None:
 
 def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
-    out = capsys.readouterr().out
+    out = capsys.readouterr().err
     assert all(re.search(rf"^ +{name}\s", out, re.MULTILINE) for name in COMMANDS)
     assert "exit status: 0 good, 1 the subject failed" in out
 
@@ -43,13 +43,44 @@ def test_every_command_has_a_help_with_an_example(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["test"], ["test", "x.dts", "--nonsense"], ["--nonsense"]]
+    ("arguments", "said"),
+    [
+        ("nonsense", "gcma: 'nonsense' is not known"),
+        ("chek x.dts", "gcma: 'chek' is not known, did you mean check?"),
+        ("--versoin", "gcma: '--versoin' is not known, did you mean --version?"),
+        ("test", "gcma test: the following arguments are required: BOARD.dts"),
+        ("test x.dts --nonsense", "gcma test: '--nonsense' is not known"),
+        ("check --formt=json x", "gcma check: '--formt=json' is not known, did you mean --format?"),
+        ("prove a.dts b.dts", "gcma prove: 'b.dts' is not known"),
+        ("size x --seed -1", "gcma size: argument --seed: expected a number of 0 or more, saw '-1'"),
+        ("replay x --pins n", "gcma replay: argument --pins: expected a number of 0 or more, saw 'n'"),
+    ],
 )
-def test_usage(arguments: list[str]) -> None:
-    done = run(*arguments)
-    assert done.returncode == 2
-    assert "usage: gcma" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_usage(arguments: str, said: str) -> None:
+    done = run(*arguments.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"{said}; see {said.partition(':')[0]} --help\n"
+
+
+@pytest.mark.parametrize("words", ["--early", "--kernel 6.12"])
+def test_an_option_that_would_do_nothing(words: str) -> None:
+    done = run("check", *words.split(), "x.dts")
+    said = f"gcma check: {words.split()[0]} belongs to --against-linux, which is not given\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
+def test_too_little_memory_is_one_sentence() -> None:
+    code = """
+import sys, gcma.test
+from gcma.cli import main
+def run(options):
+    raise MemoryError
+gcma.test.run = run
+sys.exit(main(["test", "board.dts"]))
+"""
+    done = run(code=code)
+    said = "gcma test: there is not enough memory for this\n"
+    assert (done.returncode, done.stderr) == (2, said)
 
 
 @pytest.mark.parametrize("command", ["check", "test", "boot", "prove"])
