@@ -1,5 +1,7 @@
 """Buffers of the pool: those that the guest asks for, and those that tests on the host hold."""
 
+import sys
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
 from typing import Final
 
@@ -8,6 +10,7 @@ from board.doorbell import Refusal, Reply, Request
 from board.error import RequestError
 from board.plan import Plan
 from board.tally import Tally
+from dts import Range
 from guest import protocol
 from guest.protocol import PAGE_BYTES, Op
 
@@ -30,6 +33,8 @@ class Buffers:
         self._tally = tally
         self._guests: dict[int, tuple[int, Buffer]] = {}  # by CPU address, with the Device's number
         self._held: dict[int, Buffer] = {}  # the same, of tests on the host
+        # a guest may have as many as the pool has pages, and name any of them thousands of times at once
+        self._places: list[tuple[int, int]] = []  # address and size of all, sorted
         clients = [path for name, path in plan.devices.items() if name != "dma" and self._served(path)]
         self._paths = {
             device.number: plan.devices[device.name]
@@ -53,6 +58,12 @@ class Buffers:
     def all(self) -> list[Buffer]:
         """Those of the guest, and those of tests on the host."""
         return [*self._held.values(), *(buffer for _, buffer in self._guests.values())]
+
+    def at(self, address: int) -> Range | None:
+        """The buffer that a CPU address lies in."""
+        index = bisect_right(self._places, (address, sys.maxsize)) - 1
+        place = Range(*self._places[index]) if index >= 0 else None
+        return place if place is not None and address <= place.last else None
 
     # ---- the guest's
 
@@ -163,6 +174,7 @@ class Buffers:
         except CmaAllocError:
             self._tally.allocation_failures += 1
             raise
+        insort(self._places, _place(buffer))
         self.changes += 1
         self._tally.allocations += 1
         self._tally.dropped_pages += cleancache.counters.recalled - dropped
@@ -172,4 +184,9 @@ class Buffers:
         if self.releasing is not None:
             self.releasing()
         self._model.dma_free(buffer)
+        del self._places[bisect_left(self._places, _place(buffer))]
         self.changes += 1
+
+
+def _place(buffer: Buffer) -> tuple[int, int]:
+    return buffer.cpu_address, buffer.count * PAGE_BYTES

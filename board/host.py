@@ -88,8 +88,10 @@ class Host:
 
     def close(self) -> None:
         """Power off. Nothing is left: no process, no file, no socket."""
-        self.monitor.close()
-        self.qemu.close()
+        try:
+            self.monitor.close()
+        finally:
+            self.qemu.close()
 
     def screenshot(self) -> bytes:
         """The screen as a PNG."""

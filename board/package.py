@@ -70,9 +70,11 @@ def fetch(package: Package) -> Path:
         with tempfile.TemporaryDirectory(dir=package.file.parent) as name:
             folder = Path(name)
             archive = _download(package, folder)
-            # complete or not there at all: two fetches at once end in the same bytes
+            # complete or not there at all
             _extract(package, archive, folder / "file").replace(package.file)
     except OSError as error:
+        if package.file.exists():  # another fetch was faster: a folder does not take a full one's place
+            return package.file
         raise PackageError(
             f"{package.file.parent}: {package.name} cannot be kept there: {error.strerror or error}"
         ) from error

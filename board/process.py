@@ -145,7 +145,12 @@ class Qemu:
         status = self._process.poll() if self._process else 0
         if status is None:
             return None
-        return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        if status >= 0:
+            return f"exit status {status}"
+        try:
+            return f"killed by {signal.Signals(-status).name}"
+        except ValueError:  # a real-time signal has no name
+            return f"killed by signal {-status}"
 
     @property
     def killed(self) -> bool:
@@ -166,7 +171,9 @@ class Qemu:
         """SIGKILL, and wait. A DMA that never ends makes QEMU deaf to everything else."""
         if self._process and self._process.poll() is None:
             self._process.kill()
-            self._process.wait(KILL_SECONDS)
+            # longer than that it can only be stuck in the kernel, and ends when it comes back from there
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(KILL_SECONDS)
 
     def close(self) -> None:
         """End QEMU and free all it had."""

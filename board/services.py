@@ -23,7 +23,7 @@ from board.tally import Tally
 from board.territory import Territory
 from dts import Range
 from guest import protocol
-from guest.protocol import PAGE_BYTES, Op, Outcome
+from guest.protocol import Op, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Services:
             ram=(Range(0, ram.size),),
             closed=tuple((item.range, item.what) for item in plan.machine.occupied if item.closed),
             pool=plan.place,
-            buffers=lambda: [Range(b.cpu_address, b.count * PAGE_BYTES) for b in self.buffers.all()],
+            buffer=self.buffers.at,
         )
         self.files = FilePages(model.cleancache, tally, self.territory, ram)
         self._handlers: dict[int, Callable[[Request], Reply | None]] = {

@@ -1,6 +1,6 @@
 """Whose memory is it? What the guest may name in a request, and a device may touch."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dts import Range
@@ -13,13 +13,13 @@ class Territory:
     :ivar ram: all RAM
     :ivar closed: ranges that nothing may touch, each with a name
     :ivar pool: the area lent to the cleancache: only allocated buffers in it are open
-    :ivar buffers: the buffers allocated now
+    :ivar buffer: the allocated buffer that an address lies in, if any
     """
 
     ram: tuple[Range, ...]
     closed: tuple[tuple[Range, str], ...]
     pool: Range
-    buffers: Callable[[], Iterable[Range]]
+    buffer: Callable[[int], Range | None]
 
     def objection(self, address: int, size: int) -> str | None:
         """Why [address, address + size) may not be touched; None: it may."""
@@ -31,6 +31,9 @@ class Territory:
         for item, name in self.closed:
             if item.overlaps(wanted):
                 return f"{wanted} covers {name} at {item}"
-        if self.pool.overlaps(wanted) and not any(buffer.holds(wanted) for buffer in self.buffers()):
+        if self.pool.overlaps(wanted):
+            buffer = self.buffer(address)
+            if buffer is not None and buffer.holds(wanted):
+                return None
             return f"{wanted} lies in the pool at {self.pool}, but in no allocated buffer"
         return None

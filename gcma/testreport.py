@@ -57,7 +57,7 @@ def write_page(results: RunResults, history: AreaHistory, folder: Path) -> Path:
         ),
     )
     page.section("To run it again")
-    page.preformatted(f"gcma test {plan.name}\n\n{results.command}")
+    page.preformatted(f"{results.again}\n\n{results.command}")
     if results.serial:
         page.preformatted(results.serial[-SERIAL_CHARACTERS:], "serial log")
     return page.save(folder)

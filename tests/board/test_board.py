@@ -73,6 +73,14 @@ def test_a_lost_board_can_only_be_closed(board: Board) -> None:
 
 
 @qemu
+def test_a_signal_without_a_name(board: Board) -> None:
+    assert board.qemu_pid is not None
+    os.kill(board.qemu_pid, signal.SIGRTMIN + 3)
+    with pytest.raises(DiedError, match=rf"QEMU ended \(killed by signal {signal.SIGRTMIN + 3}\)$"):
+        board.run(CASE["boot.devicetree"])
+
+
+@qemu
 def test_a_closed_board_holds_nothing(plan: Plan) -> None:
     with Board(plan) as board:
         board.run(CASE["display.blit"])

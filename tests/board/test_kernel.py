@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import board.package
 from board.kernel import KERNELS, KernelError, choose_kernel
 from board.package import Package, PackageError, fetch
 
@@ -126,6 +127,24 @@ def test_a_folder_of_a_package(apt: Path) -> None:
 
 
 @pytest.mark.usefixtures("cache")
+def test_two_fetches_of_a_folder_at_once(apt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slower one finds the folder there when it would put its own in that place."""
+    package = Package("linux-test", "some-suite", "usr/src/headers/")
+    serve(apt, "usr/src/headers/a.h", b"#define A\n")
+    extract = board.package._extract
+
+    def slow(of: Package, archive: Path, target: Path) -> Path:
+        path = extract(of, archive, target)
+        monkeypatch.setattr("board.package._extract", extract)
+        fetch(package)
+        return path
+
+    monkeypatch.setattr("board.package._extract", slow)
+    assert fetch(package) == package.file
+    assert [path.name for path in package.file.iterdir()] == ["a.h"]
+    assert list(package.file.parent.iterdir()) == [package.file], "the slower one cleaned up"
+
+
 def test_apt_stays_in_the_cache(apt: Path, cache: Path) -> None:
     serve(apt, "boot/Image", image())
     fetch(PACKAGE)

@@ -2,6 +2,7 @@
 
 import errno
 import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from board.controlblock import copy
 from board.machine import DOORBELL
 from guest import pattern, protocol
 from guest.protocol import BATCH_PAGES, DEVICES, PAGE_BYTES, DmaFlag, Format, Op, Outcome
@@ -89,6 +91,37 @@ def test_buffer_goes_and_comes_back(one: Any) -> None:
 
 def test_the_dma_controller_takes_its_clients_pool(one: Any) -> None:
     assert one.ask(Op.ALLOC, DMA, PAGE_BYTES).values[0] == POOL
+
+
+def test_the_buffer_that_an_address_lies_in(one: Any) -> None:
+    buffers = one.services.buffers
+    held = [buffers.hold("codec", size * PAGE_BYTES) for size in (1, 3, 2)]
+    buffers.let_go(held[1])
+    for page in range(-1, POOL_BYTES // PAGE_BYTES + 1):
+        for address in (POOL + page * PAGE_BYTES, POOL + page * PAGE_BYTES + PAGE_BYTES - 1):
+            found = buffers.at(address)
+            expected = [
+                each for each in buffers.all() if 0 <= address - each.cpu_address < each.count * PAGE_BYTES
+            ]
+            assert ([found.base] if found else []) == [each.cpu_address for each in expected]
+
+
+def test_a_chain_over_very_many_buffers_is_checked_soon(one: Any) -> None:
+    """Each of 65536 blocks names another of 1024 buffers: the host must not look at all of them each time."""
+    addresses = [one.ask(Op.ALLOC, CODEC, PAGE_BYTES).values[0] for _ in range(POOL_BYTES // PAGE_BYTES)]
+    count = 65536
+    table = FREE_MEMORY
+    blocks = np.zeros((count, 8), "<u4")
+    bus = np.array(addresses, np.uint64) + 0xC000_0000
+    blocks[:, 0] = copy(0, 0, 0, 64).information
+    blocks[:, 1] = bus[np.arange(count) % len(bus)]
+    blocks[:, 2] = bus[np.arange(count)[::-1] % len(bus)]
+    blocks[:, 3] = 64
+    blocks[:-1, 5] = (table + 0xC000_0000 + 32 * np.arange(1, count)).astype("<u4")
+    one.ram[table : table + blocks.nbytes] = blocks.view(np.uint8).reshape(-1)
+    began = time.process_time()
+    assert one.ask(Op.DMA, 0, table + 0xC000_0000, 0).status == 0
+    assert time.process_time() - began < 20
 
 
 def test_a_full_pool_answers_in_the_kernels_words(one: Any) -> None:

@@ -12,7 +12,7 @@ LAND = Territory(
     ram=(Range(0, 0x10000), Range(0x20000, 0x1000)),
     closed=((Range(0x1000, 0x1000), "the doorbell"),),
     pool=Range(0x4000, 0x8000),
-    buffers=lambda: BUFFERS,
+    buffer=lambda address: next((each for each in BUFFERS if each.holds(Range(address, 1))), None),
 )
 
 

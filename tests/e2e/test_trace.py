@@ -52,8 +52,12 @@ def test_the_counter_example_fails_at_its_last_call(gcma: Start, pi3: Path, coun
     assert failure is not None
     assert failure.get("message") == FAILS
     assert "128 MiB at 0x34000000" in (failure.text or "")
+    case = ElementTree.parse(run.folder / "out.xml").find(".//testcase")
+    assert case is not None
+    assert (case.get("classname"), case.get("name")) == ("gcma.trace", "trace")
     page = (run.folder / "report" / "index.html").read_text()
     assert FAILS in page
+    assert f"gcma test {pi3} --trace {counter_example}\n" in page
     assert (run.folder / "report" / "pool.png").read_bytes().startswith(b"\x89PNG")
     run.check_nothing_left()
 

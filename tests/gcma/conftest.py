@@ -27,6 +27,7 @@ def results(boards: Path) -> Callable[..., RunResults]:
     def make(*tests: TestResult, serial: str = "") -> RunResults:
         return RunResults(
             plan=plan,
+            again=f"gcma test {plan.name}",
             qemu="10.0",
             seconds=1.5,
             tests=tests,
