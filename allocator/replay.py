@@ -9,6 +9,7 @@ is the cleancache.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
@@ -22,10 +23,11 @@ from allocator.cleancache import Cleancache
 from allocator.compiled import Bytes, Ints, Longs, Rows
 from allocator.costs import COSTS_2015, EVENTS, CmaEvents, Costs, CostTable
 from allocator.error import AllocatorError
-from allocator.frames import POOL0, POOL_CACHED, POOL_LONGS
+from allocator.frames import COLUMNS, POOL0, POOL_CACHED, POOL_LONGS
 from allocator.memory import PhysicalMemory
 from allocator.revision import SAFE, Admission, Revision
 from allocator.runs import Runs
+from allocator.steps import give, take
 from allocator.trace import ALLOC, FREE, OP, TIME, A
 
 __all__ = [
@@ -41,6 +43,8 @@ __all__ = [
 SAMPLES: Final = 240
 PLACES: Final = 4
 """Of the lookup tables, for each frame: 8 bytes a page more than a cleancache has, for a tenth less time."""
+PAGE_BYTES: Final = 4 * COLUMNS + 4 * PLACES
+"""What a lane needs for a page, in each of its lists."""
 PAGES_MAX: Final = 1 << 27
 """Pages of an area, or of memory, at most: 512 GiB."""
 
@@ -281,8 +285,7 @@ class Lane:
         self._tenants[places] = cma_steps.ANONYMOUS
         for page in places.tolist():
             self._cache.get_folio(1, machine.memory_pages + page)
-        for page in range(machine.anon_pages - inside):
-            self._cache.get_folio(0, page)
+        self._cache.get_folio(0, 0, machine.anon_pages - inside)
         self._tenants[places[: machine.pinned_pages]] |= cma_steps.PINNED
 
     def _make_room(self, events: Rows) -> None:
@@ -345,8 +348,11 @@ def replay(
 
     KeyboardInterrupt ends the run early; the summaries tell what happened until then.
 
-    Raises MachineError, and TraceError from `blocks`.
+    Raises MachineError, also when this computer has too little memory, and TraceError from `blocks`.
     """
+    _check_room(len(kinds), machine)
+    for step in (give, take, steps.replay):
+        step.native  # noqa: B018  compiled now: the first call of one may be for millions of pages
     lanes = [Lane(kind, machine) for kind in kinds]
     done = 0
     try:
@@ -360,3 +366,15 @@ def replay(
         if not done:
             raise
     return [lane.summary() for lane in lanes]
+
+
+def _check_room(lanes: int, machine: Machine) -> None:
+    """Refuse what would use most of this computer's memory."""
+    need = lanes * 2 * (machine.area_pages + machine.memory_pages) * PAGE_BYTES
+    have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if need > have * 3 // 4:
+        raise MachineError(
+            f"an area of {machine.area_pages >> 8} MiB beside {machine.memory_pages >> 8} MiB of memory takes "
+            f"{need >> 20} MiB to simulate with {lanes} allocators, and this computer has {have >> 20} MiB: "
+            "use a smaller machine or fewer allocators"
+        )

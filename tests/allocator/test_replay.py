@@ -267,6 +267,16 @@ def test_machines_that_make_no_sense(arguments, message):
     assert str(caught.value) == message
 
 
+def test_a_machine_too_large_for_this_computer(monkeypatch):
+    monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": 1 << 20, "SC_PAGE_SIZE": 4096}.get)
+    with pytest.raises(MachineError) as caught:
+        replay([], list(Kind), Machine(1 << 18, 1 << 24))
+    assert str(caught.value) == (
+        "an area of 1024 MiB beside 65536 MiB of memory takes 4680 MiB to simulate with 3 allocators, and "
+        "this computer has 4096 MiB: use a smaller machine or fewer allocators"
+    )
+
+
 def test_workloads_that_make_no_sense():
     with pytest.raises(WorkloadError, match="workload 'x' is unknown: use one of camera"):
         generate("x")
