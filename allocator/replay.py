@@ -370,11 +370,12 @@ def replay(
 
 def _check_room(lanes: int, machine: Machine) -> None:
     """Refuse what would use most of this computer's memory."""
+    area, memory = machine.area_pages >> 8, machine.memory_pages >> 8
     need = lanes * 2 * (machine.area_pages + machine.memory_pages) * PAGE_BYTES
     have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if need > have * 3 // 4:
         raise MachineError(
-            f"an area of {machine.area_pages >> 8} MiB beside {machine.memory_pages >> 8} MiB of memory "
-            f"takes {need >> 20} MiB to simulate with {lanes} allocators, and this computer has {have >> 20} MiB: "
+            f"an area of {area} MiB beside {memory} MiB of memory takes "
+            f"{need >> 20} MiB to simulate with {lanes} allocators, and this computer has {have >> 20} MiB: "
             "use a smaller machine or fewer allocators"
         )
