@@ -67,8 +67,8 @@ class Trace(ABC):
     path         of the file
     form         name of its form
     skipped      kinds of lines or records that were left out -> how many
-    bytes_total  size of the file
-    bytes_read   how far reading has come
+    bytes_total  size of the file, 0 for a pipe
+    bytes_read   how far reading has come, 0 in a pipe
     """
 
     form: str
@@ -83,7 +83,9 @@ class Trace(ABC):
     @property
     def bytes_read(self) -> int:
         """Bytes of the file that have been read."""
-        return self.bytes_total if self.raw.closed else self.raw.tell()
+        if self.raw.closed:
+            return self.bytes_total
+        return self.raw.tell() if self.raw.seekable() else 0
 
     def blocks(self) -> Iterator[Rows]:
         """The events, in blocks of up to `BLOCK` rows. The file is closed when they end, for whatever reason.

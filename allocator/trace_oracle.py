@@ -15,9 +15,15 @@ import numpy as np
 from allocator.compiled import Rows
 from allocator.trace import BLOCK, COLUMNS, OP, READ, TIME, A, B, Trace
 
-__all__ = ["RECORD", "OracleTrace"]
+__all__ = ["RECORD", "OracleTrace", "plausible"]
 
 RECORD: Final = np.dtype([("time", "<u4"), ("id", "<u8"), ("size", "<u4"), ("next", "<i8")])
+
+
+def plausible(sample: bytes) -> bool:
+    """Whether the beginning of a file may be records of this form: their times do not go back."""
+    found = np.frombuffer(sample, RECORD, len(sample) // RECORD.itemsize)
+    return len(found) > 0 and bool(np.all(np.diff(found["time"].astype(np.int64)) >= 0))
 
 
 class OracleTrace(Trace):

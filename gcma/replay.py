@@ -29,7 +29,7 @@ examples:
   gcma replay trace.txt --board my.dts
   gcma replay suspend --seconds 600 --anon 256M --pins 32 --json -
   gcma replay trace.txt --convert trace.gcma      a few bytes an event
-  trace-cmd record -e cma -e filemap -e vmscan ... ; trace-cmd report > trace.txt
+  trace-cmd record -e cma -e filemap -e vmscan ... ; trace-cmd report | gcma replay -
 
 exit status: 0 done, 1 guaranteed CMA failed a request, 2 usage or unreadable input
 """
@@ -39,7 +39,9 @@ KINDS: Final = "gcma,cma,carveout"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``gcma replay``."""
-    parser.add_argument("trace", metavar="TRACE", help="a trace file, or the name of a generated workload")
+    parser.add_argument(
+        "trace", metavar="TRACE", help="a trace file, - for stdin, or the name of a generated workload"
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--board", metavar="FILE", help="take the area from the guaranteed pool of a devicetree"

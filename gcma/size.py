@@ -41,7 +41,9 @@ CMA_ALIGNMENT_PAGES: Final = 512
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``gcma size``."""
-    parser.add_argument("trace", metavar="TRACE", help="a trace file, or the name of a generated workload")
+    parser.add_argument(
+        "trace", metavar="TRACE", help="a trace file, - for stdin, or the name of a generated workload"
+    )
     parser.add_argument(
         "--board", metavar="FILE", help="devicetree: its declared buffers give the proven floor"
     )
@@ -77,6 +79,9 @@ def run(options: argparse.Namespace) -> int:
         return 2
     if options.seeds < 1 or (options.jobs is not None and options.jobs < 1):
         print("gcma size: --seeds and --jobs must be at least 1", file=sys.stderr)
+        return 2
+    if options.sweep is not None and (options.trace == "-" or Path(options.trace).is_fifo()):
+        print("gcma size: --sweep reads the trace again and again; give a file, not a pipe", file=sys.stderr)
         return 2
     memory = parse_size(options.memory) >> 12
     anon = anonymous(options) >> 12

@@ -2,6 +2,8 @@
 
 import gzip
 import lzma
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -69,6 +71,30 @@ def test_ftrace_text(tmp_path):
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
 def test_compressed_text(tmp_path, pack):
     assert read(written(tmp_path, pack(FTRACE.encode())))[1] == EXPECTED
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress])
+def test_a_pipe(tmp_path, pack):
+    """It cannot be read twice, and its end is where the writer closes it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(pack(FTRACE.encode() * 2000),))
+    writer.start()
+    trace, events = read(pipe)
+    writer.join()
+    assert events[: len(EXPECTED)] == EXPECTED
+    assert len(events) == 2000 * len(EXPECTED)
+    assert (trace.bytes_total, trace.bytes_read) == (0, 0)
+
+
+def test_records_whose_times_go_back_are_no_trace(tmp_path):
+    records = np.zeros(5, RECORD)
+    records["time"] = [1, 2, 3, 2, 5]
+    refuse(
+        written(tmp_path, records.tobytes(), "x.bin"),
+        "not a trace of a known form: expected ftrace or perf script text, CSV with a header, records of "
+        "oracleGeneral (24 bytes each) or a gcma trace; --form says which",
+    )
 
 
 def test_perf_script_text(tmp_path):

@@ -195,6 +195,14 @@ def test_a_board_that_declares_nothing(board, capsys):
             "gcma size: --anon must be at most half of --memory\n",
         ),
         (
+            ["size", "-", "--sweep", "64M"],
+            "gcma size: --sweep reads the trace again and again; give a file, not a pipe\n",
+        ),
+        (
+            ["size", "camera", "--sweep", ""],
+            "gcma size: size '': expected a multiple of 4 KiB such as 64M, below 4 TiB\n",
+        ),
+        (
             ["size", "camera", "--rate", "7"],
             "gcma size: a sampling rate of 7 makes no sense: use a number above 0 and up to 1\n",
         ),
