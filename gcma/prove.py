@@ -139,7 +139,11 @@ def _check(path: Path) -> int:
     from allocator.prove_check import CertificateError, check
 
     try:
-        certificates = json.loads(path.read_text())
+        certificates = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        print(f"gcma prove: {path}: expected a file that --certificate wrote, found no JSON", file=sys.stderr)
+        return 2
+    try:
         if (
             not isinstance(certificates, list)
             or not certificates

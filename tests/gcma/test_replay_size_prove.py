@@ -2,6 +2,7 @@
 
 import html
 import json
+import sys
 
 import pytest
 
@@ -91,7 +92,6 @@ def test_prove_certifies_and_checks(board, tmp_path, capsys):
 @pytest.mark.parametrize(
     "text",
     [
-        "",
         "[]",
         "{}",
         '[{"problem": 5}]',
@@ -176,6 +176,14 @@ def test_a_board_that_declares_nothing(board, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["prove", "--check", "/dev/null"],
+            "gcma prove: /dev/null: expected a file that --certificate wrote, found no JSON\n",
+        ),
+        (
+            ["prove", "--check", sys.executable],
+            f"gcma prove: {sys.executable}: expected a file that --certificate wrote, found no JSON\n",
+        ),
         (["prove"], "gcma prove: name either a BOARD.dts or --check FILE\n"),
         (
             ["replay", "camera", "--allocator", "slab"],
