@@ -234,8 +234,10 @@ class Board:
     def free(self, buffer: Buffer) -> None:
         """Give a buffer back to the pool.
 
-        :raise RequestError: it is not held
+        :raise RequestError: it is not held; a board that is off holds none
         """
+        if self._power is None:
+            raise RequestError(f"free of {buffer.cpu_address:#x}: the board is off, and its buffers with it")
         self._host.services.buffers.let_go(buffer)
 
     def memory(self, address: int, size_bytes: int) -> NDArray[np.uint8]:

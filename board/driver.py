@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from allocator import Buffer
 from board import screen
-from board.board import Board
+from board.board import Board, State
 from board.camera import frame_objection
 from board.controlblock import BLOCK_BYTES, CHAIN_LIMIT, CHANNELS, ControlBlock, rectangle
 from board.error import RequestError
@@ -111,7 +111,9 @@ class CameraDriver:
         self._frames.remove(frame)
 
     def close(self) -> None:
-        """Release all frames."""
+        """Release all frames; those of a board that is off went with it."""
+        if self._board.state is State.OFF:
+            self._frames.clear()
         while self._frames:
             self.release(self._frames[-1])
 

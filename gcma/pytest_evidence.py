@@ -13,11 +13,22 @@ from types import TracebackType
 import pytest
 
 from allocator import AllocatorError, Revision, revision
-from board import Board, BoardError, EvidenceError, Plan, State, Verdict, load_plan
+from board import (
+    Board,
+    BoardError,
+    EvidenceError,
+    Plan,
+    Playback,
+    Recording,
+    State,
+    Verdict,
+    load_plan,
+    load_recording,
+)
 from board.testrun import missing
 from dts import DtsError
 from guest.error import GuestError
-from guest.protocol import CASES, Outcome
+from guest.protocol import CASES, Case, Outcome
 
 PLUGIN = "gcma-evidence"
 NAME_LIMIT = 120
@@ -98,14 +109,31 @@ def run_case(board: Board, case_id: str) -> Verdict:
     case = next((case for case in CASES if case.id == case_id), None)
     if case is None:
         raise ValueError(f"{case_id!r} is no case; gcma test --list shows them")
-    lacking = missing(board.plan, case)
+    _skip_without(board, case)
+    return _judged(board, case, board.run(case))
+
+
+def run_trace(board: Board, path: Path, area: str | None) -> Verdict:
+    """Repeat a trace on the board: its verdict when all went well, else the test fails or is skipped."""
+    __tracebackhide__ = True
+    recording = load_recording(path, area)
+    _skip_without(board, recording)
+    return _judged(board, recording, Playback(board, recording).run())
+
+
+def _skip_without(board: Board, subject: Case | Recording) -> None:
+    __tracebackhide__ = True
+    lacking = missing(board.plan, subject)
     if lacking:
         pytest.skip(lacking)
-    verdict = board.run(case)
+
+
+def _judged(board: Board, subject: Case | Recording, verdict: Verdict) -> Verdict:
+    __tracebackhide__ = True
     if verdict.outcome is Outcome.SKIPPED:
         pytest.skip(verdict.message)
     if verdict.outcome is not Outcome.PASSED:
-        raise CaseFailedError(f"{case_id}: {verdict.message}", _sections(board, verdict.pool))
+        raise CaseFailedError(f"{subject.id}: {verdict.message}", _sections(board, verdict.pool))
     return verdict
 
 

@@ -177,3 +177,15 @@ def gcma_case(gcma_board: Board) -> Callable[[str], Verdict]:
         return run_case(gcma_board, case_id)
 
     return run
+
+
+@pytest.fixture
+def gcma_trace(gcma_board: Board, request: pytest.FixtureRequest) -> Callable[..., Verdict]:
+    """Repeats the requests of a trace, a file beside the test's; fails or skips the test as it ends."""
+    from gcma.pytest_evidence import run_trace
+
+    def run(trace: str | Path, area: str | None = None) -> Verdict:
+        __tracebackhide__ = True
+        return run_trace(gcma_board, request.path.parent / trace, area)
+
+    return run

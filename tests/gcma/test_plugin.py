@@ -273,6 +273,50 @@ def test_a_lost_board_is_replaced(pytester: pytest.Pytester, tree: Path) -> None
     assert not any(map(alive, (first, second, third, fourth)))
 
 
+TRACE = "".join(
+    f"x-1 [000] ..... 1.00000{at}: cma_alloc_finish: name=gcma pfn={at + 1:#x}0000 page=0 count={count} "
+    "align=8 errorno=0\n"
+    for at, count in enumerate((20_000, 300, 20_000))
+)
+"""The third request has no room in 32768 pages."""
+
+
+@pytest.mark.qemu
+def test_a_trace_beside_the_test(pytester: pytest.Pytester, tree: Path) -> None:
+    folder = pytester.mkdir("deeper")
+    lines = TRACE.splitlines(keepends=True)
+    (folder / "fails.txt").write_text(TRACE)
+    (folder / "fits.txt").write_text("".join(lines[:2]))
+    (folder / "test_traces.py").write_text(
+        """
+import pathlib
+
+def test_fits(gcma_trace):
+    assert gcma_trace("fits.txt").bytes_verified > 20_300 * 4096
+
+def test_fails(gcma_trace, tmp_path):
+    gcma_trace("fails.txt")
+
+def test_another_area(gcma_trace):
+    gcma_trace(pathlib.Path("fails.txt"), area="other")
+
+def test_fits_again(gcma_trace):
+    gcma_trace("fits.txt")
+"""
+    )
+    result = run(pytester, "--gcma-board=my.dts", "--gcma-scope=session", "deeper")
+    result.assert_outcomes(passed=2, failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            ">       gcma_trace(*fails.txt*)",
+            "E       *CaseFailedError: trace: call 3 of 3, a request for 20000 pages (80000 KiB) "
+            "aligned to 1 MiB, fails: 49872 KiB of 128 MiB are free, the longest free run is 48976 KiB*",
+            "*- gcma pool -*",
+            "E       *TraceError: *fails.txt: * no event of cma or filemap is among them*",
+        ]
+    )
+
+
 @pytest.mark.qemu
 def test_a_board_that_died_between_tests_is_replaced(pytester: pytest.Pytester, tree: Path) -> None:
     pytester.makepyfile(

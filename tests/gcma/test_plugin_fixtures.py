@@ -121,6 +121,20 @@ def test_dma_into_the_last_page_of_a_full_pool(
     assert not memory[4096:-4096].any()
 
 
+def test_a_board_that_is_switched_off_takes_its_frames_with_it(
+    gcma_board: Board, gcma_camera: CameraDriver
+) -> None:
+    frame = gcma_camera.capture(64, 64)
+    gcma_board.close()
+    with pytest.raises(
+        RequestError, match=r"^free of 0x[0-9a-f]+: the board is off, and its buffers with it$"
+    ):
+        gcma_camera.release(frame)
+    gcma_camera.close()
+    gcma_board.start()
+    gcma_camera.capture(64, 64)
+
+
 def test_a_chain_of_no_length(gcma_dma: DmaDriver) -> None:
     with pytest.raises(RequestError, match=r"^dma: a chain of 0 control blocks: expected 1 to 65536$"):
         gcma_dma.run(0, [])
