@@ -23,6 +23,7 @@ LOG_BYTES: Final = 32 << 20
 _RECENT_BYTES: Final = 64
 _STEP_SECONDS: Final = 0.01
 _QUIET_SECONDS: Final = 0.2
+_SETTLE_SECONDS: Final = 5.0
 _UART: Final = {"raspi4b": 0xFE20_1000, "raspi3b": 0x3F20_1000}
 _HDMI: Final = Range(0x7EF0_0000, 0x1_0000)
 """What a Pi 4 has on its bus and QEMU lacks: a driver that touches it brings the kernel down."""
@@ -245,8 +246,13 @@ class LinuxBoard:
             select.select([self._qemu.serial], [], [], _STEP_SECONDS)
 
     def _settle(self) -> None:
-        """Read on until the line is quiet: the words that follow say why."""
-        while select.select([self._qemu.serial], [], [], _QUIET_SECONDS)[0] and self.console.drain():
+        """Read on until the line is quiet, which it may never be: the words that follow say why."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while (
+            time.monotonic() < deadline
+            and select.select([self._qemu.serial], [], [], _QUIET_SECONDS)[0]
+            and self.console.drain()
+        ):
             pass
 
     def _lost(self, kind: type[EvidenceError], message: str) -> EvidenceError:
