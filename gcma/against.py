@@ -50,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
     from board.kernel import choose_kernel
     from board.linux import plan_linux
     from dts import DtsError, load
+    from gcma.progress import Progress
 
     kernel = choose_kernel(options.kernel)
     words = f"gcma=report ignore_loglevel {options.cmdline}".strip()
@@ -57,7 +58,9 @@ def run(options: argparse.Namespace) -> int:
     failed = False
     for path in options.files:
         try:
-            done.append(_compare(plan_linux(load(path, options.overlay), kernel, words), early=options.early))
+            plan = plan_linux(load(path, options.overlay), kernel, words)
+            with Progress(path, begin="Linux boots, for some seconds"):
+                done.append(_compare(plan, early=options.early))
         except (DtsError, BoardError) as error:
             failed = True
             evidence = getattr(error, "evidence", None)

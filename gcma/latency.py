@@ -46,9 +46,11 @@ def run(options: argparse.Namespace) -> int:
     """Print the tables; the exit status."""
     from allocator.published import PUBLISHED, modelled
     from gcma.output import claim, write_json
+    from gcma.progress import Progress
 
     claim(options.json, *options.plot)
-    rows = modelled(seed=options.seed)
+    with Progress("model"):
+        rows = modelled(seed=options.seed)
     for path in options.plot:
         plot(Path(path), PUBLISHED, rows)
     if options.json:

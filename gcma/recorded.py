@@ -5,14 +5,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from allocator.recording import Recording
-    from allocator.trace import Trace
-
-
-def recording_of(trace: "Trace | None") -> "Recording | None":
-    """The facts of a recording that has been read; None where the trace is none."""
-    from allocator.trace_text import TextTrace
-
-    return trace.recording if isinstance(trace, TextTrace) else None
 
 
 def recorded_lines(recording: "Recording | None") -> Iterator[str]:

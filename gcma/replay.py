@@ -1,20 +1,19 @@
 """``gcma replay``: the same workload against the allocators, side by side."""
 
 import argparse
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from gcma.events import Events
 from gcma.natural import natural
 from gcma.output import claim, claim_folder, write_json
-from gcma.recorded import recorded_lines, recording_of, time_text
+from gcma.recorded import recorded_lines, time_text
 
 if TYPE_CHECKING:
-    from allocator.compiled import Rows
-    from allocator.recording import Recording
     from allocator.replay import Machine, Summary
-    from allocator.trace import Trace
 
 DESCRIPTION = """\
 Run a recorded or generated workload against guaranteed CMA, CMA and a carve-out of the same
@@ -70,7 +69,7 @@ def add_memory_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that say how :func:`source` reads or generates the events."""
+    """The options that say how :class:`~gcma.events.Events` reads or generates the events."""
     parser.add_argument(
         "--form", metavar="FORM", help="form of the trace: ftrace, csv, oracleGeneral or gcma"
     )
@@ -93,16 +92,15 @@ def run(options: argparse.Namespace) -> int:
     if unknown := [name for name in names if name not in known]:
         print(f"gcma replay: --allocator {unknown[0]!r} is unknown: use {', '.join(known)}", file=sys.stderr)
         return 2
-    trace, blocks = source(options)
+    events = Events(options)
     if options.convert:
-        return _convert(options, trace, blocks)
+        return _convert(options, events)
     machine = machine_of(options)
     claim(options.json)
     folder = claim_folder(options.report) if options.report else None
-    with Progress("events") as progress:
-        summaries = replay(blocks, [Kind(name) for name in names], machine, progress.show)
-    skipped = dict(trace.skipped) if trace is not None else {}
-    recording = recording_of(trace)
+    with Progress("events", part=events.part) as progress:
+        summaries = replay(events, [Kind(name) for name in names], machine, progress.show)
+    recording = events.recording
     if options.json:
         data = {
             "schema": SCHEMA,
@@ -112,29 +110,22 @@ def run(options: argparse.Namespace) -> int:
             "anonymous": machine.anon_pages << 12,
             "pinned_pages": machine.pinned_pages,
             "revision": machine.revision.name,
-            "skipped": skipped,
+            "interrupted": not events.whole,
+            "skipped": events.skipped,
             "recorded": None if recording is None else recording.as_json(),
             "allocators": [summary.as_json() for summary in summaries],
         }
         write_json(data, options.json)
     if options.json != "-":
-        _print(options.trace, machine, summaries, skipped, recording)
+        _print(options.trace, machine, summaries, events)
     if folder is not None:
         from gcma.replayreport import write_page
 
         write_page(options.trace, machine, summaries, ROWS, folder)
+    if not events.whole:
+        print("gcma replay: interrupted; the figures are of the events until then", file=sys.stderr)
+        return 128 + signal.SIGINT
     return int(any(summary.allocator == "gcma" and summary.failed for summary in summaries))
-
-
-def source(options: argparse.Namespace) -> "tuple[Trace | None, Iterator[Rows]]":
-    """The events that the command line names; a name of a workload that is a file too is the file."""
-    from allocator.trace_open import open_trace
-    from allocator.workload import WORKLOADS, generate
-
-    if options.trace in WORKLOADS and not Path(options.trace).is_file():
-        return None, generate(options.trace, seconds=options.seconds, seed=options.seed)
-    trace = open_trace(options.trace, options.form, options.area)
-    return trace, trace.blocks()
 
 
 def anonymous(options: argparse.Namespace) -> int:
@@ -174,22 +165,22 @@ def machine_of(options: argparse.Namespace) -> "Machine":
     )
 
 
-def _convert(options: argparse.Namespace, trace: "Trace | None", blocks: "Iterator[Rows]") -> int:
+def _convert(options: argparse.Namespace, events: Events) -> int:
     from allocator.trace_compact import CompactWriter
     from gcma.progress import Progress
 
     count = 0
     with (
         CompactWriter(Path(options.convert), {"source": Path(options.trace).name}) as writer,
-        Progress("events") as progress,
+        Progress("events", part=events.part) as progress,
     ):
-        for block in blocks:
+        for block in events:
             writer.write(block)
             count += len(block)
             progress.show(count)
     size = Path(options.convert).stat().st_size
     print(f"{options.convert}: {count:,} events, {size / max(count, 1):.1f} bytes each")
-    _print_skipped(dict(trace.skipped) if trace is not None else {})
+    _print_skipped(events.skipped)
     return 0
 
 
@@ -217,8 +208,7 @@ def _print(
     name: str,
     machine: "Machine",
     summaries: "list[Summary]",
-    skipped: dict[str, int],
-    recording: "Recording | None",
+    events: Events,
 ) -> None:
     from dts.range import size_text
 
@@ -230,9 +220,9 @@ def _print(
     print(f"{'':<24}" + "".join(f"{summary.allocator:>14}" for summary in summaries))
     for label, show in ROWS:
         print(f"{label:<24}" + "".join(f"{show(summary):>14}" for summary in summaries))
-    for line in recorded_lines(recording):
+    for line in recorded_lines(events.recording):
         print(line)
-    _print_skipped(skipped)
+    _print_skipped(events.skipped)
 
 
 def _print_skipped(skipped: dict[str, int]) -> None:

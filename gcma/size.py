@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from gcma.events import Events, generated
 from gcma.natural import natural
 from gcma.output import claim, claim_folder, write_json
-from gcma.recorded import recorded_lines, recording_of
-from gcma.replay import add_memory_arguments, add_trace_arguments, anonymous, machine_of, source
+from gcma.recorded import recorded_lines
+from gcma.replay import add_memory_arguments, add_trace_arguments, anonymous, machine_of
 
 if TYPE_CHECKING:
     from allocator.replay import Summary
@@ -93,11 +94,10 @@ def run(options: argparse.Namespace) -> int:
     folder = claim_folder(options.report) if options.report else None
     floor = _floor(options.board) if options.board else None
     summaries = _sweep(options) if options.sweep is not None else []
-    trace, blocks = source(options)
-    with Progress("events") as progress:
-        found = study(blocks, rate=options.rate, progress=progress.show)
-    skipped = dict(trace.skipped) if trace is not None else {}
-    recording = recording_of(trace)
+    events = Events(options)
+    with Progress("events", part=events.part) as progress:
+        found = study(events, rate=options.rate, progress=progress.show)
+    recording = events.recording
     recommended = _recommend(found, floor)
     if options.json:
         data = {
@@ -107,7 +107,7 @@ def run(options: argparse.Namespace) -> int:
             "anonymous": anon << 12,
             "recommended": None if recommended is None else recommended << 12,
             "proven_floor": None if floor is None else floor << 12,
-            "skipped": skipped,
+            "skipped": events.skipped,
             "recorded": None if recording is None else recording.as_json(),
             "sweep": [_swept(label, summary) for label, summary in summaries],
             **dataclasses.asdict(found),
@@ -122,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
         _print(options.trace, found, memory, anon, floor, recommended, summaries)
         for line in recorded_lines(recording):
             print(line)
-        for kind, count in sorted(skipped.items()):
+        for kind, count in sorted(events.skipped.items()):
             print(f"left out: {count:,} {kind}")
     if options.json != "-":
         print(out.getvalue(), end="")
@@ -170,14 +170,13 @@ def _recommend(found: "Study", floor: int | None) -> int | None:
 def _sweep(options: argparse.Namespace) -> "list[tuple[dict[str, Any], Summary]]":
     from allocator.replay import Kind
     from allocator.sizing_sweep import Source, Task, cluster, local, sweep
-    from allocator.workload import WORKLOADS
     from gcma.progress import Progress
 
-    generated = options.trace in WORKLOADS and not Path(options.trace).is_file()
+    is_workload = generated(options.trace)
     labels, tasks = [], []
     for size in options.sweep.split(","):
         for revision in options.revisions.split(","):
-            for seed in range(options.seed, options.seed + (options.seeds if generated else 1)):
+            for seed in range(options.seed, options.seed + (options.seeds if is_workload else 1)):
                 chosen = argparse.Namespace(
                     board=None,
                     size=size,
@@ -188,10 +187,10 @@ def _sweep(options: argparse.Namespace) -> "list[tuple[dict[str, Any], Summary]]
                     seed=seed,
                 )
                 where = Source(
-                    options.trace if generated else str(Path(options.trace).resolve()),
+                    options.trace if is_workload else str(Path(options.trace).resolve()),
                     options.form,
                     options.area,
-                    options.seconds if generated else 0,
+                    options.seconds if is_workload else 0,
                     seed,
                 )
                 machine = machine_of(chosen)
