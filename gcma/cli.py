@@ -109,7 +109,7 @@ def _run(words: list[str]) -> int:
     except Exception as error:
         if isinstance(error, BrokenPipeError) or not isinstance(error, (*_known_errors(), OSError)):
             raise
-        print(f"gcma {command}: {_sentence(error)}", file=sys.stderr)
+        print(f"gcma {command}: {_visible(_sentence(error))}", file=sys.stderr)
         return 2
 
 
@@ -153,6 +153,11 @@ def _known_errors() -> tuple[type[Exception], ...]:
     return tuple(
         getattr(sys.modules[package], name) for package, name in names.items() if package in sys.modules
     )
+
+
+def _visible(text: str) -> str:
+    """The text with its control characters escaped: a file's name and a guest's words may be anything."""
+    return "".join(each if each.isprintable() or each in "\n\t" else f"\\x{ord(each):02x}" for each in text)
 
 
 def _sentence(error: BaseException) -> str:

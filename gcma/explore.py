@@ -79,7 +79,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _text(report: "Report") -> str:
     parts = [_one(example) for example in report.examples]
-    found = f"{len(report.examples)} defects" if report.examples else "nothing broke"
+    count = len(report.examples)
+    found = f"{count} {'defect' if count == 1 else 'defects'}" if count else "nothing broke"
     parts.append(
         f"{report.revision}: {found} in {report.steps:,} operations, "
         f"{report.seconds:.1f} s, seed {report.seed}"

@@ -119,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
         plot(Path(name), options.trace, found, cache, recommended)
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        _print(options.trace, found, memory, anon, floor, recommended, summaries)
+        _print(options.trace, found, memory, anon, options.board, floor, recommended, summaries)
         for line in recorded_lines(recording):
             print(line)
         for kind, count in sorted(events.skipped.items()):
@@ -218,6 +218,7 @@ def _print(
     found: "Study",
     memory: int,
     anon: int,
+    board: str | None,
     floor: int | None,
     recommended: int | None,
     summaries: "list[tuple[dict[str, Any], Summary]]",
@@ -239,6 +240,8 @@ def _print(
         for rung in interesting[-12:]:
             saved = f"{100 * found.misses_at(cache + rung.pages):.2f} %" if found.reads else "-"
             print(f"{_mib(rung.pages):>10}{rung.failed:>10,}{rung.fragmented:>22,}{saved:>17}")
+    if board is not None and floor is None:
+        print(f"No proven floor: gcma prove {board} has no answer, or no buffers to answer for.")
     if floor is not None:
         print(f"Proven floor: {_mib(floor)}; in an area of that size no order of the declared buffers fails.")
     if recommended is not None:

@@ -1,6 +1,7 @@
 """``gcma test``: boot a board and run the DMA device tests."""
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -59,7 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--watch", action="store_true", help="draw the pool while the board runs (terminal only)"
     )
     parser.add_argument("--dry-run", action="store_true", help="print QEMU's command line and start nothing")
-    parser.add_argument("--no-color", action="store_true", help="no colours, also on a terminal")
+    parser.add_argument(
+        "--no-color",
+        action="store_true",
+        help="no colours, also on a terminal; the environment's NO_COLOR says the same",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -91,6 +96,11 @@ def run(options: argparse.Namespace) -> int:
         print_firmware(plan)
         return 0
     return _run(plan, tests, options)
+
+
+def wants_color(options: argparse.Namespace) -> bool:
+    """Whether the terminal gets colours (https://no-color.org)."""
+    return not options.no_color and not os.environ.get("NO_COLOR") and sys.stdout.isatty()
 
 
 def _chosen(options: argparse.Namespace) -> "list[Test]":
@@ -140,8 +150,8 @@ def _run(plan: "Plan", tests: "list[Test]", options: argparse.Namespace) -> int:
     began = time.monotonic()
     of = revision(options.revision)
     results = []
-    color = not options.no_color and sys.stdout.isatty()
-    with Table(plan, tests, None if options.json == "-" else sys.stdout, color=color) as table:
+    out = None if options.json == "-" else sys.stdout
+    with Table(plan, tests, out, color=wants_color(options)) as table:
         test_run = TestRun(plan, folder, table.show if options.watch else None, of)
         ongoing = test_run.run(tests, table.started)
         for result in ongoing:

@@ -1,5 +1,6 @@
 """The command line's frame: dispatch, exit statuses, one sentence for whatever goes wrong."""
 
+import argparse
 import re
 import subprocess
 import sys
@@ -116,6 +117,33 @@ sys.exit(main(["test", "board.dts"]))
 """
     done = run(code=code)
     assert (done.returncode, done.stderr) == (status, said)
+
+
+def test_a_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", "a\x1b[31m\x7f\u202eb"]) == 2
+    assert capsys.readouterr().err == "gcma replay: a\\x1b[31m\\x7f\\x202eb: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("terminal", "no_color", "option", "colored"),
+    [
+        (True, None, False, True),
+        (True, "", False, True),
+        (True, "1", False, False),
+        (True, None, True, False),
+        (False, None, False, False),
+    ],
+)
+def test_colours(
+    terminal: bool, no_color: str | None, option: bool, colored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gcma.test import wants_color
+
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color is not None:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    assert wants_color(argparse.Namespace(no_color=option)) is colored
 
 
 def test_a_launch_error_shows_the_evidence() -> None:

@@ -308,6 +308,14 @@ def test_a_sweep_from_the_command_line(capsys):
     ]
 
 
+def test_a_board_without_buffers_has_no_floor(tmp_path, capsys):
+    path = tmp_path / "bare.dts"
+    path.write_text("/dts-v1/; / { };")
+    assert main(["size", "camera", "--seconds", "2", "--board", str(path)]) == 0
+    said = f"No proven floor: gcma prove {path} has no answer, or no buffers to answer for.\n"
+    assert said in capsys.readouterr().out
+
+
 def test_size_writes_a_page(tmp_path, capsys):
     assert main(["size", "camera", "--seconds", "10", "--report", str(tmp_path)]) == 0
     page = (tmp_path / "index.html").read_text()
