@@ -121,7 +121,7 @@ def run(options: argparse.Namespace) -> int:
     if folder is not None:
         from gcma.replayreport import write_page
 
-        write_page(options.trace, machine, summaries, ROWS, folder)
+        write_page(options.trace, machine, summaries, ROWS, [*recorded_lines(events.recording)], folder)
     if not events.whole:
         print("gcma replay: interrupted; the figures are of the events until then", file=sys.stderr)
         return 128 + signal.SIGINT

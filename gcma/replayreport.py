@@ -17,9 +17,13 @@ def write_page(
     machine: "Machine",
     summaries: "list[Summary]",
     rows: "Sequence[tuple[str, Callable[[Summary], str]]]",
+    recorded: Sequence[str],
     folder: Path,
 ) -> Path:
-    """Write ``index.html``: verdict, latencies, use of the area over time, all figures as a table."""
+    """Write ``index.html``: verdict, latencies, use of the area over time, all figures as a table.
+
+    :param recorded: what the recording tells of its own kernel, in lines
+    """
     page = Page(
         f"gcma replay {name}",
         f"area {size_text(machine.area_pages << 12)}, memory {size_text(machine.memory_pages << 12)}, "
@@ -53,4 +57,8 @@ def write_page(
             for label, show in rows
         ),
     )
+    if recorded:
+        page.section("What was recorded")
+    for line in recorded:
+        page.paragraph(line.removeprefix("recorded: "))
     return page.save(folder)

@@ -44,11 +44,16 @@ def plot(path: Path, name: str, found: Study, cache: int, recommended: int | Non
     axes.grid(alpha=0.3)
     if found.requests:
         right = axes.twinx()
+        # In steps: between two sizes no more can be said than that the smaller one's failures bound them.
+        points = {rung.pages: 100 * rung.failed / found.requests for rung in rungs}
+        if found.never_fails is not None and found.never_fails <= end:
+            points[found.never_fails] = 0
         handles += right.plot(
-            [rung.pages / BIN_PAGES for rung in rungs],
-            [100 * rung.failed / found.requests for rung in rungs],
+            [pages / BIN_PAGES for pages in sorted(points)],
+            [points[pages] for pages in sorted(points)],
             color=FAILURES,
             marker="o",
+            drawstyle="steps-post",
             label="requests that fail",
         )
         right.set_ylabel("requests that fail, %")

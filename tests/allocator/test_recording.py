@@ -61,6 +61,15 @@ def test_they_are_printed(tmp_path, capsys, command):
     assert json.loads(capsys.readouterr().out)["recorded"] == FACTS
 
 
+def test_the_page_has_them(tmp_path, capsys):
+    path = tmp_path / "trace.txt"
+    path.write_text(LINUX_7_3)
+    assert main(["replay", str(path), "--report", str(tmp_path)]) == 0
+    page = (tmp_path / "index.html").read_text()
+    for line in TEXT.splitlines()[:3]:
+        assert f"<p>{line.removeprefix('recorded: ')}</p>" in page
+
+
 def test_a_generated_workload_has_none(capsys):
     assert main(["replay", "camera", "--seconds", "1", "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["recorded"] is None

@@ -285,6 +285,20 @@ def test_size_recommends_and_draws(board, tmp_path, capsys):
     assert "Proven floor: 12 MiB" in out
 
 
+def test_the_curve_of_failures_falls_where_none_is_left(monkeypatch, tmp_path):
+    """A straight line between two sizes would show failures at the recommended one."""
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    assert main(["size", "camera", "--seconds", "20", "--plot", str(tmp_path / "c.png")]) == 0
+    (line,) = drawn[0].axes[1].get_lines()
+    sizes, failed = line.get_data()
+    assert line.get_drawstyle() == "steps-post"
+    assert 68.5 in sizes
+    assert all((size < 68.5) == (part > 0) for size, part in zip(sizes, failed, strict=True))
+
+
 def test_a_sweep_from_the_command_line(capsys):
     arguments = [
         "size",
