@@ -7,7 +7,7 @@ import pytest
 from allocator import CmaAllocError, CmaArea, CmaEvents, Tenant
 from allocator.cma_steps import NOBODY, PINNED
 from allocator.costs import COSTS_2015
-from allocator.frames import CACHED, FIRST_FRAME, POOL0, POOL_LONGS, POOL_ROW, TAKEN, state_of
+from allocator.frames import CACHED, FIRST_FRAME, POOL0, POOL_CACHED, POOL_LONGS, POOL_ROW, TAKEN, state_of
 from allocator.replay import Kind, Lane, Machine
 from allocator.trace import ALLOC, DROP, FREE, READ, rows
 
@@ -62,6 +62,15 @@ class Pair:
         assert outside + sum(tenant is Tenant.ANONYMOUS for tenant, _ in pages) == ANONYMOUS
         return pages
 
+    def anonymous_inside(self) -> int:
+        """Anonymous pages in the lane's area."""
+        return [tenant for tenant, _ in self.in_lane()].count(Tenant.ANONYMOUS)
+
+    def cached(self) -> int:
+        """Pages of files in the lane's memory and area."""
+        counts = self.lane._cache.counts
+        return int(counts[POOL0 + POOL_CACHED] + counts[POOL0 + POOL_LONGS + POOL_CACHED])
+
     def alloc(self, buffer: int, count: int, align: int) -> tuple[CmaEvents, CmaEvents]:
         """Ask both; what each did. They have to agree on the place, and on what is left in the area."""
         self.tell()
@@ -110,16 +119,20 @@ def test_the_same_places_drops_migrations_and_retries(seed: int, pinned: int) ->
 
 
 def test_what_migrates_within_the_area_is_not_lost() -> None:
-    """Memory is full: a place for an anonymous page is reclaimed, wherever it lies outside the range."""
-    moved = 0
+    """Memory is full: a place for an anonymous page is reclaimed, wherever it lies, and never used when it
+    lies in the range itself.
+    """
+    moved = reclaimed = 0
     for seed in range(6):
         pair, rng = Pair(seed, 2), random.Random(seed)
         for _ in range(40):
             pair.read(*((rng.randrange(8), rng.randrange(200)) for _ in range(100)))
-            inside = [tenant for tenant, _ in pair.in_lane()].count(Tenant.ANONYMOUS)
-            before = pair.lane.events
+            inside, cached = pair.anonymous_inside(), pair.cached()
+            events, evicted = pair.lane.events, pair.lane.summary().evicted
             pair.event(ALLOC, rng.randrange(6), rng.choice([7, 16, 40]), rng.randrange(6))
-            migrated = (pair.lane.events - before).migrated
-            moved += migrated - inside + [tenant for tenant, _ in pair.in_lane()].count(Tenant.ANONYMOUS)
+            events, evicted = pair.lane.events - events, pair.lane.summary().evicted - evicted
+            assert pair.cached() == cached - events.dropped - evicted
+            moved += events.migrated - inside + pair.anonymous_inside()
+            reclaimed += evicted
             pair.event(FREE, rng.randrange(6))
-    assert moved > 0
+    assert min(moved, reclaimed) > 0
