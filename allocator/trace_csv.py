@@ -15,6 +15,7 @@ from allocator.trace import BLOCK, INDEX_MAX, READ, Numbers, Trace, TraceError, 
 __all__ = ["CsvTrace"]
 
 LINE_MAX = 1 << 16
+SECONDS_MAX = 1 << 32
 IDS = ("id", "obj_id", "object")
 
 
@@ -42,6 +43,8 @@ class CsvTrace(Trace):
             for row in reader:
                 if not row:
                     continue
+                if len(row) < len(header):
+                    raise ValueError(f"it has {len(row)} of the header's {len(header)} columns")
                 events.append(self._event(row, at, wanted, objects))
                 if len(events) == BLOCK:
                     yield rows(events)
@@ -50,19 +53,27 @@ class CsvTrace(Trace):
                 yield rows(events)
         except TraceError:
             raise
-        except (csv.Error, ValueError, IndexError, StopIteration) as error:
+        except (csv.Error, ValueError, StopIteration) as error:
             raise self.fail(f"line {reader.line_num}", f"cannot be used: {error}") from error
 
     @staticmethod
     def _event(
         row: list[str], at: dict[str, int], wanted: str | None, objects: Numbers
     ) -> tuple[int, int, int, int, int]:
-        time = int(float(row[at["time"]]) * 1e9) if "time" in at else 0
-        if not 0 <= time < 1 << 62:
-            raise ValueError(f"time {row[at['time']]} is out of range")
+        time = int(_seconds(row[at["time"]]) * 1e9) if "time" in at else 0
         if wanted is not None:
             return (time, READ, 0, objects.of(row[at[wanted]]), 0)
-        index = int(row[at["index"]])
-        if not 0 <= index < INDEX_MAX:
-            raise ValueError(f"index {index} is out of range")
-        return (time, READ, objects.of(row[at["file"]]), index, 0)
+        index = row[at["index"]].strip()
+        if not index.isdecimal() or not int(index[:20]) < INDEX_MAX or len(index) > 20:
+            raise ValueError(f"index {index[:40]!r} is no number below {INDEX_MAX}")
+        return (time, READ, objects.of(row[at["file"]]), int(index), 0)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < SECONDS_MAX:
+        raise ValueError(f"time {text[:40]!r} is no number of seconds below {SECONDS_MAX}")
+    return seconds

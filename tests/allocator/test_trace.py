@@ -173,10 +173,14 @@ def test_a_number_given_up_is_dealt_out_again(tmp_path):
             "oracleGeneral (24 bytes each) or a gcma trace; --form says which",
         ),
         ("time,what\n1,2\n", "line 1: the header names time, what: expected id, or file and index"),
-        ("file,index\n1,2\n1,x\n", "line 3: cannot be used: invalid literal for int() with base 10: 'x'"),
-        ("file,index\n1\n", "line 2: cannot be used: list index out of range"),
-        ("time,id\nnan,2\n", "line 2: cannot be used: cannot convert float NaN to integer"),
-        ("file,index\n1,-1\n", "line 2: cannot be used: index -1 is out of range"),
+        (
+            "file,index\n1,2\n1,x\n",
+            "line 3: cannot be used: index 'x' is no number below 4503599627370496",
+        ),
+        ("id,time\n1,x\n", "line 2: cannot be used: time 'x' is no number of seconds below 4294967296"),
+        ("file,index\n1\n", "line 2: cannot be used: it has 1 of the header's 2 columns"),
+        ("time,id\nnan,2\n", "line 2: cannot be used: time 'nan' is no number of seconds below 4294967296"),
+        ("file,index\n1,-1\n", "line 2: cannot be used: index '-1' is no number below 4503599627370496"),
     ],
 )
 def test_refused_with_a_reason(tmp_path, text, message):
