@@ -41,6 +41,19 @@ exit status: 0 good, 1 the subject failed, 2 usage, unreadable input or a missin
 """
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Prose as wide as the terminal; what is indented, examples above all, as it is written."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        parts = text.strip().split("\n\n")
+        return "\n\n".join(
+            super(argparse.RawDescriptionHelpFormatter, self)._fill_text(part, width, indent)
+            if "\n " not in part
+            else part
+            for part in parts
+        )
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose every complaint is one sentence that says where to look, without the usage's lines."""
 
@@ -124,7 +137,7 @@ def _parser(commands: Sequence[str | None]) -> Parser:
         prog="gcma",
         description="Executable specification and test bench of guaranteed CMA.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"gcma {__version__}")
@@ -139,7 +152,7 @@ def _parser(commands: Sequence[str | None]) -> Parser:
             help=text,
             description=module.DESCRIPTION,
             epilog=module.EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Formatter,
             allow_abbrev=False,
         )
         module.add_arguments(sub)

@@ -77,9 +77,15 @@ def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
         "--area", metavar="NAME", help="only requests to the CMA area of that name in a recording"
     )
     parser.add_argument(
-        "--seconds", type=natural, default=300, metavar="S", help="length of a generated workload"
+        "--seconds",
+        type=natural,
+        default=300,
+        metavar="S",
+        help="length of a generated workload (default: 300)",
     )
-    parser.add_argument("--seed", type=natural, default=0, metavar="N", help="seed of a generated workload")
+    parser.add_argument(
+        "--seed", type=natural, default=0, metavar="N", help="seed of a generated workload (default: 0)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

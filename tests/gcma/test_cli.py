@@ -43,6 +43,17 @@ def test_every_command_has_a_help_with_an_example(command: str) -> None:
     assert f"gcma {command} " in done.stdout.partition("example")[2]
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_prose_of_a_help_is_as_wide_as_the_terminal(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    prose = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
+    assert max(map(len, prose)) <= 60
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
