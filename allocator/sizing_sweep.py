@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import active_children
 from typing import Any, Final
 
 from allocator.compiled import Rows
@@ -83,6 +85,7 @@ def sweep(
         left = [number for number in range(len(tasks)) if number not in done]
         if not left:
             break
+        others = set(active_children())
         with engine() as executor:
             try:
                 futures = {executor.submit(run, tasks[number]): number for number in left}
@@ -94,6 +97,9 @@ def sweep(
                 continue
             except BaseException:
                 executor.shutdown(wait=False, cancel_futures=True)
+                # What runs in a process of ours may run for hours more, and leaving would wait for it.
+                for worker in set(active_children()) - others:
+                    worker.terminate()
                 raise
     if lost := len(tasks) - len(done):
         raise SweepError(
@@ -111,7 +117,13 @@ def local(jobs: int | None = None) -> Callable[[], Executor]:
         from multiprocessing import get_context
 
         # A fresh interpreter each: forking one with threads (Numba has some) can hang.
-        return ProcessPoolExecutor(jobs or len(os.sched_getaffinity(0)), mp_context=get_context("spawn"))
+        return ProcessPoolExecutor(
+            jobs or len(os.sched_getaffinity(0)),
+            mp_context=get_context("spawn"),
+            # a worker that took Ctrl-C for the end of its trace would go on with the next task
+            initializer=signal.signal,
+            initargs=(signal.SIGINT, signal.SIG_DFL),
+        )
 
     return engine
 

@@ -1,8 +1,14 @@
 """The commands replay, size and prove: what they print, write and return."""
 
+import contextlib
 import html
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -329,6 +335,29 @@ def test_a_board_without_buffers_has_no_floor(tmp_path, capsys):
     assert main(["size", "camera", "--seconds", "2", "--board", str(path)]) == 0
     said = f"No proven floor: gcma prove {path} has no answer, or no buffers to answer for.\n"
     assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kill", [os.kill, os.killpg], ids=["process", "group"])
+def test_an_interrupted_sweep_ends_at_once(kill):
+    """As Ctrl-C, to all processes of the terminal, and as a signal to one of them."""
+    words = ["size", "camera", "--seconds", "1000000", "--sweep", "32M,64M,128M", "--jobs", "2"]
+    command = [sys.executable, "-m", "gcma", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+        children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+        end = time.monotonic() + 60
+        while len(children.read_text().split()) < 3 and time.monotonic() < end:  # a tracker, and the workers
+            time.sleep(0.1)
+        time.sleep(2)
+        workers = children.read_text().split()
+        kill(run.pid, signal.SIGINT)
+        try:
+            assert run.wait(60) == 130
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+        assert run.stderr is not None
+        assert run.stderr.read().endswith("gcma: interrupted\n")
+    assert len(workers) >= 3
 
 
 def test_size_writes_a_page(tmp_path, capsys):
