@@ -117,7 +117,7 @@ class Table:
         self._emit(
             Text.assemble(
                 (", ".join(parts), "bold red" if results.failed else "bold green"),
-                f" in {results.seconds:.1f} s; {_size(verified)} of DMA and cached data verified, "
+                f" in {results.seconds:.1f} s; {_size(verified) if verified else 'nothing'} of DMA and cached data verified, "
                 f"{results.tally.stale_reads} stale reads, {results.tally.allocations} allocations",
             )
         )

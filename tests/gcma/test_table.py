@@ -51,6 +51,13 @@ def test_rows_in_a_pipe(boards: Path, results: Make, outcomes: Make) -> None:
     ]
 
 
+def test_nothing_verified_is_said_in_words(boards: Path, results: Make, outcomes: Make) -> None:
+    out = io.StringIO()
+    rows = [outcomes("board.no-pool", Result.PASSED)]
+    shown(boards, out, *rows).summary(results(*rows))
+    assert "; nothing of DMA and cached data verified, " in out.getvalue()
+
+
 def test_no_control_characters_in_a_pipe(boards: Path, outcomes: Make) -> None:
     out = io.StringIO()
     shown(
