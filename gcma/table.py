@@ -117,8 +117,8 @@ class Table:
         self._emit(
             Text.assemble(
                 (", ".join(parts), "bold red" if results.failed else "bold green"),
-                f" in {results.seconds:.1f} s; {_size(verified) if verified else 'nothing'} of DMA and cached data verified, "
-                f"{results.tally.stale_reads} stale reads, {results.tally.allocations} allocations",
+                f" in {results.seconds:.1f} s; {_size(verified) if verified else 'nothing'} of DMA "
+                f"and cached data verified, {results.tally.stale_reads} stale reads, {results.tally.allocations} allocations",
             )
         )
 
