@@ -84,7 +84,7 @@ class Host:
         self._watch: Watch | None = None
         if watch is not None:
             self._watch = Watch(lambda: watch(area), lambda: (services.buffers.changes, tally.put))
-            services.buffers.releasing = self._watch.step
+            services.buffers.releasing = self._watch.releasing
 
     def close(self) -> None:
         """Power off. Nothing is left: no process, no file, no socket."""

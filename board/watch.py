@@ -6,7 +6,7 @@ from typing import Final
 
 QUIET_SECONDS: Final = 0.05
 SHARE: Final = 0.02
-"""At most this part of the time goes into looking, but for the first look of each case."""
+"""At most this part of the time goes into looking, but for one look in each case."""
 
 
 class Watch:
@@ -22,18 +22,27 @@ class Watch:
         self._seen: Hashable = None
         self._free = 0.0
         self._quiet = 0.0
+        self._fresh = False
 
     def begin(self) -> None:
-        """A case begins: however short it is, it is seen."""
-        self._free = 0.0
+        """A case begins: however short it is, the first buffers that it gives back are seen."""
+        self._fresh = True
 
-    def step(self, now: float | None = None) -> None:
+    def releasing(self) -> None:
+        """A buffer is about to be given back."""
+        if self._fresh:
+            self._fresh = False
+            self._look(time.monotonic())
+        else:
+            self.step(time.monotonic())
+
+    def step(self, now: float) -> None:
         """Look, if it is time to."""
-        now = time.monotonic() if now is None else now
-        state = self._state()
-        if now < (self._free if state != self._seen else self._quiet):
-            return
-        self._seen = state
+        if now >= (self._free if self._state() != self._seen else self._quiet):
+            self._look(now)
+
+    def _look(self, now: float) -> None:
+        self._seen = self._state()
         self._show()
         ended = time.monotonic()
         self._free = ended + (ended - now) / SHARE
