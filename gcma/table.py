@@ -113,12 +113,13 @@ class Table:
         parts = [f"{results.count(Result.PASSED)} passed"]
         parts += [f"{results.failed} failed"] if results.failed else []
         parts += [f"{results.count(Result.SKIPPED)} skipped"] if results.count(Result.SKIPPED) else []
-        verified = sum(test.bytes_verified for test in results.tests)
+        count = sum(test.bytes_verified for test in results.tests)
+        verified = _size(count) if count else "nothing"
         self._emit(
             Text.assemble(
                 (", ".join(parts), "bold red" if results.failed else "bold green"),
-                f" in {results.seconds:.1f} s; {_size(verified) if verified else 'nothing'} of DMA "
-                f"and cached data verified, {results.tally.stale_reads} stale reads, {results.tally.allocations} allocations",
+                f" in {results.seconds:.1f} s; {verified} of DMA and cached data verified, "
+                f"{results.tally.stale_reads} stale reads, {results.tally.allocations} allocations",
             )
         )
 
