@@ -50,11 +50,14 @@ def test_a_panic_that_never_stops_talking(
     with running(plan, tmp_path, script) as board, pytest.raises(PanicError) as caught:
         board.run(lambda: False, 60)
     assert str(caught.value) == "x.dts: the kernel panicked"
-    assert caught.value.serial.endswith("and on\n")
+    assert "and on\n" in caught.value.serial
     assert "not syncing: why" in board.log
 
 
-def test_a_panic_and_the_words_behind_it(plan: LinuxPlan, tmp_path: Path) -> None:
+def test_a_panic_and_the_words_behind_it(
+    plan: LinuxPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("board.linux._QUIET_SECONDS", 2.0)  # a crowded machine may take its time
     script = 'say("Kernel panic - not syncing: why\\n"); time.sleep(0.05); say("here\\n"); time.sleep(60)'
     with running(plan, tmp_path, script) as board, pytest.raises(PanicError) as caught:
         board.run(lambda: False, 60)
