@@ -24,12 +24,16 @@ class Events:
 
     def __init__(self, options: argparse.Namespace) -> None:
         from allocator.trace_open import open_trace
-        from allocator.workload import generate
+        from allocator.workload import WorkloadError, generate
 
         self.whole = False
         self._seconds: int = options.seconds
         self._time = 0
         if generated(options.trace):
+            if options.form or options.area:
+                raise WorkloadError(
+                    f"workload {options.trace!r} is no file: --form and --area are for traces"
+                )
             self._trace = None
             self._blocks = generate(options.trace, seconds=options.seconds, seed=options.seed)
         else:

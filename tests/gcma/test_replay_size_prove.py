@@ -199,6 +199,10 @@ def test_a_board_that_declares_nothing(board, capsys):
             ["replay", "camera", "--size", "17"],
             "gcma replay: size '17': expected a multiple of 4 KiB such as 64M, below 4 TiB\n",
         ),
+        (
+            ["replay", "camera", "--form", "csv"],
+            "gcma replay: workload 'camera' is no file: --form and --area are for traces\n",
+        ),
         (["replay", "nowhere.txt"], "gcma replay: nowhere.txt: No such file or directory\n"),
         (
             ["size", "camera", "--plot", "x.gif"],
