@@ -162,6 +162,8 @@ def generate(name: str, *, seconds: int = 300, seed: int = 0) -> Iterator[Rows]:
         raise WorkloadError(f"workload {name!r} is unknown: use one of {', '.join(WORKLOADS)}")
     if not 0 < seconds <= SECONDS_MAX:
         raise WorkloadError(f"workload {name!r} over {seconds} seconds: use 1 to {SECONDS_MAX}")
+    if seed < 0:
+        raise WorkloadError(f"workload {name!r} with seed {seed}: use 0 or more")
     return _generate(WORKLOADS[name], seconds, seed)
 
 

@@ -280,6 +280,8 @@ def test_a_machine_too_large_for_this_computer(monkeypatch):
 def test_workloads_that_make_no_sense():
     with pytest.raises(WorkloadError, match="workload 'x' is unknown: use one of camera"):
         generate("x")
+    with pytest.raises(WorkloadError, match="workload 'camera' with seed -1: use 0 or more"):
+        generate("camera", seed=-1)
     with pytest.raises(WorkloadError, match="over 0 seconds"):
         generate("camera", seconds=0)
 
