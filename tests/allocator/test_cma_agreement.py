@@ -11,20 +11,22 @@ from allocator.frames import CACHED, FIRST_FRAME, POOL0, POOL_CACHED, POOL_LONGS
 from allocator.replay import Kind, Lane, Machine
 from allocator.trace import ALLOC, DROP, FREE, READ, rows
 
-AREA = 160
 MEMORY = 320
-ANONYMOUS = 90
 ROOM = 9
 """A file in ordinary memory that ends before each request, so that nothing migrates within the area."""
+
+
+def machine(seed: int, pinned: int) -> Machine:
+    return Machine(160, MEMORY, anon_pages=90, pinned_pages=pinned, base_pfn=0x1234, seed=seed)
 
 
 class Pair:
     """A lane of the replay, and an area that is told before each request what lies in the lane's."""
 
-    def __init__(self, seed: int, pinned: int) -> None:
-        machine = Machine(AREA, MEMORY, anon_pages=ANONYMOUS, pinned_pages=pinned, base_pfn=0x1234, seed=seed)
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
         self.lane = Lane(Kind.CMA, machine)
-        self.area = CmaArea("cma", machine.base_pfn, AREA)
+        self.area = CmaArea("cma", machine.base_pfn, machine.area_pages)
         self.held: dict[int, tuple[int, int]] = {}
 
     def event(self, op: int, a: int, b: int = 0, c: int = 0) -> None:
@@ -59,7 +61,7 @@ class Pair:
                 assert not (device and code)
                 pages.append((Tenant.ANONYMOUS if code else None, bool(code & PINNED)))
         outside = sum(state_of(cache.frames, row) == TAKEN for row in range(FIRST_FRAME, first))
-        assert outside + sum(tenant is Tenant.ANONYMOUS for tenant, _ in pages) == ANONYMOUS
+        assert outside + sum(tenant is Tenant.ANONYMOUS for tenant, _ in pages) == self.machine.anon_pages
         return pages
 
     def anonymous_inside(self) -> int:
@@ -85,7 +87,7 @@ class Pair:
             assert (bit, got) == (pfn - self.area.base_pfn, count)
             self.held[buffer] = pfn, count
         assert [tenant for tenant, _ in self.in_lane()] == [
-            self.area.tenant(self.area.base_pfn + each) for each in range(AREA)
+            self.area.tenant(self.area.base_pfn + each) for each in range(self.area.count)
         ]
         return self.lane.events - before[0], self.area.events - before[1]
 
@@ -97,7 +99,7 @@ class Pair:
 @pytest.mark.parametrize("pinned", [0, 3, 12])
 @pytest.mark.parametrize("seed", range(8))
 def test_the_same_places_drops_migrations_and_retries(seed: int, pinned: int) -> None:
-    pair, rng = Pair(seed, pinned), random.Random(seed)
+    pair, rng = Pair(machine(seed, pinned)), random.Random(seed)
     for _ in range(60):
         pair.read(*((ROOM, index) for index in range(MEMORY // 2)))
         pair.read(*((rng.randrange(4), rng.randrange(80)) for _ in range(200)))
@@ -118,13 +120,29 @@ def test_the_same_places_drops_migrations_and_retries(seed: int, pinned: int) ->
     assert summary.mean_ns * done.requests == pytest.approx(COSTS_2015.cma.time_ns(done))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_reclaimed_in_the_range_itself_is_no_place_to_go(seed: int) -> None:
+    """All memory is full and all of the area wanted: |afffafaf...| + |aff...|, a anonymous, f of a file."""
+    pair, rng = Pair(Machine(64, 64, anon_pages=32, seed=seed)), random.Random(seed)
+    # 96 frames, filled twice and a half: those used longest ago are in the area.
+    pair.read(*((0, index) for index in rng.sample(range(300), 240)))
+    inside, evicted = pair.anonymous_inside(), pair.lane.summary().evicted
+    assert pair.cached() == 64 + 64 - 32
+    pair.event(ALLOC, 0, 64)
+    evicted = pair.lane.summary().evicted - evicted
+    assert (pair.anonymous_inside(), pair.cached()) == (0, 32)
+    # Each anonymous page goes where a file page outside was; the others reclaimed were in the range.
+    assert evicted > inside > 0
+    assert pair.lane.events == CmaEvents(1, 64, dropped=64 - evicted, migrated=inside)
+
+
 def test_what_migrates_within_the_area_is_not_lost() -> None:
     """Memory is full: a place for an anonymous page is reclaimed, wherever it lies, and never used when it
     lies in the range itself.
     """
     moved = reclaimed = 0
     for seed in range(6):
-        pair, rng = Pair(seed, 2), random.Random(seed)
+        pair, rng = Pair(machine(seed, 2)), random.Random(seed)
         for _ in range(40):
             pair.read(*((rng.randrange(8), rng.randrange(200)) for _ in range(100)))
             inside, cached = pair.anonymous_inside(), pair.cached()

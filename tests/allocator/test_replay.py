@@ -198,6 +198,13 @@ def test_dropped_pages_cost_what_they_cost_in_the_table_of_2015():
         assert summary.max_ns > costs.time_ns(CmaEvents(1, 512))
 
 
+def test_a_page_that_cma_dropped_is_a_refault_when_it_is_read_again():
+    reads = [(0, READ, 0, index, 0) for index in range(128)]
+    (cma,) = replay([rows([*reads, (1, ALLOC, 0, 64, 0), *reads])], [Kind.CMA], Machine(64, 64))
+    assert cma.dropped == 64
+    assert cma.refaults > 0
+
+
 def test_what_moved_out_of_a_busy_range_stays_moved():
     """A pinned page in an area that is wanted whole: all other anonymous pages leave in vain, once."""
     machine = Machine(64, 1024, anon_pages=512, pinned_pages=1, seed=1)
