@@ -93,10 +93,12 @@ def test_a_tool_that_hangs(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_is_cached(tools: Path, tmp_path: Path) -> None:
-    (tmp_path / "cache/gcma/linux/linux-binary-7.3.4+deb13-arm64").mkdir(parents=True)
+    for package in ("binary-7.3.4+deb13-arm64", "modules-7.3.4+deb13-arm64", "headers-7.3.5+deb13-common"):
+        (tmp_path / f"cache/gcma/linux/linux-{package}").mkdir(parents=True)
+    (tmp_path / "cache/gcma/linux/linux-image-6.12.95+deb12-arm64-unsigned").mkdir()
     (tmp_path / "cache/gcma/firmware-0123.Image").touch()
     seen = found()
-    assert (seen["kernel"].version, seen["firmware"].version) == ("7.3.4", "built")
+    assert (seen["kernel"].version, seen["firmware"].version) == ("6.12.95, 7.3.4", "built")
 
 
 def test_json(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
