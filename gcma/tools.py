@@ -198,7 +198,11 @@ def _cached() -> Iterable[Finding]:
     folder = cache_folder()
     purposes = {
         "firmware": ("firmware-*.Image", "the program in the guest", "built on first use"),
-        "kernel": ("linux/linux-[bi][im]*", "gcma boot --linux, gcma check --against-linux", "fetched on first use"),
+        "kernel": (
+            "linux/linux-[bi][im]*",
+            "gcma boot --linux, gcma check --against-linux",
+            "fetched on first use",
+        ),
     }
     for name, (pattern, purpose, remedy) in purposes.items():
         found = [re.search(r"\d+(\.\d+)+", path.name) for path in folder.glob(pattern)]
