@@ -1,6 +1,7 @@
 """What all tests share: how hypothesis runs, the boards, and which tests can run here."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,11 @@ settings.register_profile(
     "nightly", parent=settings.get_profile("gcma"), derandomize=False, max_examples=2000
 )
 settings.load_profile("gcma")
+
+# What a shell starts in the background ignores Ctrl-C and passes that on: tests that send one would wait in
+# vain.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BOARD_NAMES = ("rpi-4-b", "rpi-3-b")
 

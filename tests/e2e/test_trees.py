@@ -271,7 +271,7 @@ def test_a_report_folder_that_is_a_file(gcma: Start, pi3: Path) -> None:
     run = gcma("test", pi3, "--report", pi3).wait(20)
     assert run.status == 2
     assert run.out == ""
-    assert run.err == f"gcma test: {pi3}: File exists\n"
+    assert run.err == f"gcma test: {pi3}: a folder is expected, this is a file\n"
 
 
 def test_a_cache_that_cannot_be_written(gcma: Start, pi3: Path, monkeypatch: pytest.MonkeyPatch) -> None:
