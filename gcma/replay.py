@@ -98,6 +98,11 @@ def run(options: argparse.Namespace) -> int:
     if unknown := [name for name in names if name not in known]:
         print(f"gcma replay: --allocator {unknown[0]!r} is unknown: use {', '.join(known)}", file=sys.stderr)
         return 2
+    if len(set(names)) < len(names):
+        print(
+            f"gcma replay: --allocator {options.allocator!r} names one twice: name each once", file=sys.stderr
+        )
+        return 2
     events = Events(options)
     if options.convert:
         return _convert(options, events)

@@ -196,6 +196,10 @@ def test_a_board_that_declares_nothing(board, capsys):
             "gcma replay: --allocator 'slab' is unknown: use carveout, gcma, cma\n",
         ),
         (
+            ["replay", "camera", "--allocator", "gcma, gcma"],
+            "gcma replay: --allocator 'gcma, gcma' names one twice: name each once\n",
+        ),
+        (
             ["replay", "camera", "--size", "17"],
             "gcma replay: size '17': expected a multiple of 4 KiB such as 64M, below 4 TiB\n",
         ),
