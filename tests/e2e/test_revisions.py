@@ -25,8 +25,8 @@ STALE = {
 
 
 @pytest.mark.parametrize("name", STALE)
-def test_old_pages_come_back_where_the_revision_drops_too_little(name: str, boards: Path) -> None:
-    run = TestRun(load_plan(boards / "rpi-4-b.dts"), revision=revision(name))
+def test_old_pages_come_back_where_the_revision_drops_too_little(name: str, pi3: Path) -> None:
+    run = TestRun(load_plan(pi3), revision=revision(name))
     results = list(run.run(HAZARDS, lambda _: None))
     assert [result.result for result in results] == [Result.PASSED] * 3
     for result in results:
