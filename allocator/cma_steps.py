@@ -31,7 +31,10 @@ __all__ = ["conclude", "isolate", "vacate"]
 NOBODY: Final = 0
 CLEAN_FILE: Final = 1
 DIRTY_FILE: Final = 2
+"""Its writeback is waited for."""
 ANONYMOUS: Final = 3
+UNWRITTEN_FILE: Final = 4
+"""Dirty, and its writeback has not begun: copied as it is."""
 PINNED: Final = 0x80
 """Added to what uses it."""
 
@@ -83,7 +86,7 @@ def vacate(tenants: Bytes, claim: Longs, count: int, events: Longs) -> None:
         tenant = tenants[page]
         tenants[page] = NOBODY
         events[DROPPED] += tenant == CLEAN_FILE
-        events[MIGRATED] += tenant in (DIRTY_FILE, ANONYMOUS)
+        events[MIGRATED] += tenant in (DIRTY_FILE, ANONYMOUS, UNWRITTEN_FILE)
         events[WRITTEN_BACK] += tenant == DIRTY_FILE
 
 

@@ -40,7 +40,7 @@ class CmaEvents:
     isolated       pages that devices were given, whether or not in use before
     dropped        clean file pages
     migrated       pages copied elsewhere
-    written_back   dirty pages whose writeback was waited for first
+    written_back   pages whose writeback was waited for first
     tries          attempts to migrate batches with a pinned file page
     busy           pages of ranges given up as busy
     retries        ranges given up as busy
@@ -77,7 +77,7 @@ class CostTable:
     page_ns     a page that a device is given
     drop_ns     more for one that held clean data
     migrate_ns  more for one that had to be copied elsewhere
-    write_ns    more for one whose writeback was waited for, on average
+    write_ns    more for one whose writeback was waited for, on average; in a replay, how long writeback takes
     busy_ns     each page of a range that was given up
     """
 

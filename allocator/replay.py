@@ -43,8 +43,10 @@ __all__ = [
 SAMPLES: Final = 240
 PLACES: Final = 4
 """Of the lookup tables, for each frame: 8 bytes a page more than a cleancache has, for a tenth less time."""
-PAGE_BYTES: Final = 4 * COLUMNS + 4 * PLACES
-"""What a lane needs for a page, in each of its lists."""
+PAGE_BYTES: Final = 2 * 4 * (COLUMNS + PLACES) + 2 * 4 * (COLUMNS + 2) // steps.DIRTY_SHARE + 4 + 8
+"""What a lane needs for a page of memory or area: a frame in two of its lists, a share of two more, flags and
+a time.
+"""
 PAGES_MAX: Final = 1 << 27
 """Pages of an area, or of memory, at most: 512 GiB."""
 
@@ -142,6 +144,9 @@ class Summary:
     dropped: int
     migrated: int
     retries: int
+    written_back: int
+    writes: int
+    disk_writes: int
     held_most: int
     used_mean: float
     read_seconds: float
@@ -178,6 +183,10 @@ class Lane:
         self._shadow = Cleancache(_Numbers(memory), everything, places=PLACES)
         self._clean = Cleancache(_Numbers(area), machine.revision, places=PLACES)
         system = memory if kind is Kind.CMA else memory - machine.anon_pages
+        share = (memory + area) // steps.DIRTY_SHARE + 1
+        self._dirty, self._writing = (Cleancache(_Numbers(share), everything) for _ in range(2))
+        self._donate(self._dirty, "dirty", 0, share)
+        self._donate(self._writing, "writing", 0, share)
         self._donate(self._cache, "memory", 0, system)
         self._donate(self._shadow, "shadow", 0, system)
         if kind is Kind.CMA:
@@ -185,7 +194,8 @@ class Lane:
             self._settle()
         if kind is Kind.GCMA:
             self._donate(self._clean, "area", 0, area)
-        self._used: Ints = np.zeros(len(self._cache.frames), np.int32)
+        self._flags: Ints = np.zeros(len(self._cache.frames), np.int32)
+        self._times: Longs = np.zeros(len(self._cache.frames), np.int64)
         self._buffers: Rows = np.zeros((16, 2), np.int64)
         self._prices = self.costs.prices()
         self._happened: Longs = np.zeros(EVENTS, np.int64)
@@ -216,10 +226,7 @@ class Lane:
             self._runs.tree,
             self.machine.area_pages,
             self.machine.base_pfn,
-            self._arrays(self._cache),
-            self._arrays(self._shadow),
-            self._arrays(self._clean),
-            self._used,
+            self._memory(),
             self._tenants,
             self._claim,
             self._buffers,
@@ -260,6 +267,9 @@ class Lane:
             dropped=events.dropped,
             migrated=events.migrated,
             retries=events.retries,
+            written_back=events.written_back,
+            writes=count["writes"],
+            disk_writes=count["written"],
             held_most=count["held_most"],
             used_mean=sum(used) / len(used) if used else 0.0,
             read_seconds=count["disk"] * self.machine.costs.read_ns / 1e9,
@@ -295,13 +305,19 @@ class Lane:
         if highest >= len(self._buffers):
             self._buffers = np.concatenate([self._buffers, np.zeros((2 * highest, 2), np.int64)])
         files = int(events[~buffers, A].max(initial=0))
-        for cache in (self._cache, self._shadow, self._clean):
+        for cache in self._lists:
             if files >= len(cache.inodes):
                 cache.inodes = np.concatenate([cache.inodes, np.zeros(2 * files, np.int32)])
 
-    @staticmethod
-    def _arrays(cache: Cleancache) -> steps.Store:
-        return cache.frames, cache.table, cache.inodes, cache.counts
+    @property
+    def _lists(self) -> tuple[Cleancache, ...]:
+        return self._cache, self._shadow, self._clean, self._dirty, self._writing
+
+    def _memory(self) -> steps.Memory:
+        cache, shadow, clean, dirty, writing = (
+            (each.frames, each.table, each.inodes, each.counts) for each in self._lists
+        )
+        return cache, shadow, clean, dirty, writing, self._flags, self._times
 
     def _sample(self, time_ns: int) -> None:
         """Keep a sample of some blocks: of every second one each time there are too many."""
@@ -335,6 +351,7 @@ _TALLIES: Final = {
     "reads": steps.READS, "hits": steps.HITS, "restored": steps.RESTORED, "disk": steps.DISK,
     "refaults": steps.REFAULTS, "evicted": steps.EVICTED, "stored": steps.STORED, "failed": steps.FAILED,
     "held_most": steps.LENT_MOST, "slowest": steps.SLOWEST_NS,
+    "writes": steps.WRITES, "written": steps.WRITTEN,
 }  # fmt: skip
 
 
@@ -371,7 +388,7 @@ def replay(
 def _check_room(lanes: int, machine: Machine) -> None:
     """Refuse what would use most of this computer's memory."""
     area, memory = machine.area_pages >> 8, machine.memory_pages >> 8
-    need = lanes * 2 * (machine.area_pages + machine.memory_pages) * PAGE_BYTES
+    need = lanes * (machine.area_pages + machine.memory_pages) * PAGE_BYTES
     have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if need > have * 3 // 4:
         raise MachineError(

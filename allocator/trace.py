@@ -9,6 +9,8 @@ An event is a row of five 64-bit numbers, whatever file it came from:
            DROP   pages B .. B + C - 1 of file A ceased to exist (truncate, unlink); all from B on when C is 0
            ALLOC  cma_alloc of B pages, alignment order C, from now on buffer A
            FREE   buffer A is released
+           WRITE  the program writes page B of file A, all of it: simulated as a READ is; C is 1 when it
+                  goes to disk at once (fsync, O_SYNC), else 0
     A, B, C   as told above; files and buffers are small dense numbers that the reader deals out
 
 `allocator.trace_open` recognises a file's form. A reader yields blocks of such rows in bounded memory,
@@ -46,13 +48,16 @@ EVICT: Final = 2
 DROP: Final = 3
 ALLOC: Final = 4
 FREE: Final = 5
-OPS: Final = ("read", "fill", "evict", "drop", "alloc", "free")
+WRITE: Final = 6
+OPS: Final = ("read", "fill", "evict", "drop", "alloc", "free", "write")
 
 BLOCK: Final = 1 << 16
 """Events in a block, at most: 2.5 MiB."""
 PAGES_MAX: Final = 1 << 30
 INDEX_MAX: Final = 1 << 52
 ALIGN_MAX: Final = 20
+TIME_MAX: Final = 1 << 62
+"""146 years, so that no sum of times overflows."""
 NUMBERS_MAX: Final = 1 << 26
 """Files, and buffers held at once, that a trace may have."""
 

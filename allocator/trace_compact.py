@@ -30,6 +30,9 @@ from allocator.trace import (
     NUMBERS_MAX,
     OP,
     PAGES_MAX,
+    TIME,
+    TIME_MAX,
+    WRITE,
     A,
     B,
     C,
@@ -38,8 +41,12 @@ from allocator.trace import (
 
 __all__ = ["MAGIC", "CompactTrace", "CompactWriter"]
 
-MAGIC: Final = b"gcmatrc\x01"
-VERSION: Final = 1
+MAGIC: Final = b"gcmatrc"
+"""A byte follows: the version."""
+VERSION: Final = 2
+"""What is written."""
+LAST_OPS: Final = {1: FREE, 2: WRITE}
+"""The last event that each version has."""
 HEADER: Final = struct.Struct("<I")
 BLOCK_HEAD: Final = struct.Struct("<IIQ")
 """Bytes of compressed data, its CRC-32, events in the block (in the last: events in all)."""
@@ -54,7 +61,7 @@ class CompactTrace(Trace):
     form = "gcma"
 
     def _blocks(self) -> Iterator[Rows]:
-        self._header()
+        self._last_op = self._header()
         total = number = 0
         while True:
             number += 1
@@ -73,9 +80,11 @@ class CompactTrace(Trace):
             total += count
             yield block
 
-    def _header(self) -> dict[str, Any]:
-        if self._read(len(MAGIC), "header") != MAGIC:
-            raise self.fail("header", f"not a gcma trace of version {VERSION}")
+    def _header(self) -> int:
+        """The last event that a trace of this version may have."""
+        *magic, version = self._read(len(MAGIC) + 1, "header")
+        if bytes(magic) != MAGIC or version not in LAST_OPS:
+            raise self.fail("header", f"not a gcma trace of version {' or '.join(map(str, LAST_OPS))}")
         (size,) = HEADER.unpack(self._read(HEADER.size, "header"))
         if size > HEADER_MAX:
             raise self.fail("header", f"{size} bytes long: expected at most {HEADER_MAX}")
@@ -85,7 +94,7 @@ class CompactTrace(Trace):
             raise self.fail("header", f"expected JSON: {error}") from error
         if not isinstance(header, dict) or header.get("page_size") != 4096:
             raise self.fail("header", "expected an object with page_size 4096")
-        return header
+        return LAST_OPS[version]
 
     def _read(self, size: int, where: str) -> bytes:
         data = self.stream.read(size)
@@ -117,12 +126,13 @@ class CompactTrace(Trace):
 
     def _sane(self, block: Rows, where: str) -> None:
         """Refuse what the steps that run over events would take for an index."""
-        op, a, b, c = (block[:, column] for column in (OP, A, B, C))
+        time, op, a, b, c = (block[:, column] for column in (TIME, OP, A, B, C))
         alloc, buffers = op == ALLOC, (op == ALLOC) | (op == FREE)
-        wrong = (op < 0) | (op > FREE) | (a < 0) | (a >= NUMBERS_MAX) | (b < 0) | (c < 0)
+        wrong = (op < 0) | (op > self._last_op) | (a < 0) | (a >= NUMBERS_MAX) | (b < 0) | (c < 0)
+        wrong |= (time < 0) | (time > TIME_MAX)
         wrong |= alloc & ((b < 1) | (b > PAGES_MAX) | (c > ALIGN_MAX))
         wrong |= ~buffers & (b >= INDEX_MAX)
-        wrong |= (op == DROP) & (c >= INDEX_MAX)
+        wrong |= (op == DROP) & (c >= INDEX_MAX) | (op == WRITE) & (c > 1)
         if wrong.any():
             first = int(np.flatnonzero(wrong)[0])
             raise self.fail(where, f"event {first + 1} makes no sense: {block[first].tolist()}")
@@ -135,7 +145,7 @@ class CompactWriter:
         self._file = path.open("wb")
         self._total = 0
         header = json.dumps({**(about or {}), "page_size": 4096}).encode()
-        self._file.write(MAGIC + HEADER.pack(len(header)) + header)
+        self._file.write(MAGIC + bytes([VERSION]) + HEADER.pack(len(header)) + header)
 
     def __enter__(self) -> Self:
         return self

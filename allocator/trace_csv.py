@@ -1,7 +1,7 @@
 """Page-cache traces as CSV, with a header.
 
-Columns, in any order: `time` in seconds (optional), and either `id` (also `obj_id`, `object`), or `file`
-and `index`. Further columns are left out. Ids and files may be any text.
+Columns, in any order: `time` in seconds and `op`, r or w (both optional), and either `id` (also `obj_id`,
+`object`), or `file` and `index`. Further columns are left out. Ids and files may be any text.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import csv
 from collections.abc import Iterator
 
 from allocator.compiled import Rows
-from allocator.trace import BLOCK, INDEX_MAX, READ, Numbers, Trace, TraceError, rows
+from allocator.trace import BLOCK, INDEX_MAX, READ, WRITE, Numbers, Trace, TraceError, rows
 
 __all__ = ["CsvTrace"]
 
 LINE_MAX = 1 << 16
 SECONDS_MAX = 1 << 32
 IDS = ("id", "obj_id", "object")
+OPS = {"r": READ, "read": READ, "w": WRITE, "write": WRITE}
 
 
 class CsvTrace(Trace):
@@ -35,7 +36,7 @@ class CsvTrace(Trace):
                 )
             at = {
                 name: header.index(name)
-                for name in (wanted, "time", "file", "index")
+                for name in (wanted, "time", "op", "file", "index")
                 if name in header and name
             }
             objects = Numbers()
@@ -61,12 +62,20 @@ class CsvTrace(Trace):
         row: list[str], at: dict[str, int], wanted: str | None, objects: Numbers
     ) -> tuple[int, int, int, int, int]:
         time = int(_seconds(row[at["time"]]) * 1e9) if "time" in at else 0
+        op = _op(row[at["op"]]) if "op" in at else READ
         if wanted is not None:
-            return (time, READ, 0, objects.of(row[at[wanted]]), 0)
+            return (time, op, 0, objects.of(row[at[wanted]]), 0)
         index = row[at["index"]].strip()
         if not index.isdecimal() or not int(index[:20]) < INDEX_MAX or len(index) > 20:
             raise ValueError(f"index {index[:40]!r} is no number below {INDEX_MAX}")
-        return (time, READ, objects.of(row[at["file"]]), int(index), 0)
+        return (time, op, objects.of(row[at["file"]]), int(index), 0)
+
+
+def _op(text: str) -> int:
+    op = OPS.get(text.strip().lower())
+    if op is None:
+        raise ValueError(f"op {text[:40]!r} is neither r nor w")
+    return op
 
 
 def _seconds(text: str) -> float:

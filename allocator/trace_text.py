@@ -23,6 +23,7 @@ from allocator.trace import (
     FREE,
     INDEX_MAX,
     PAGES_MAX,
+    TIME_MAX,
     Numbers,
     Trace,
     TraceError,
@@ -31,7 +32,7 @@ from allocator.trace import (
 
 __all__ = ["TextTrace"]
 
-TIMESTAMP: Final = re.compile(rb"(\d+)\.(\d{1,9})")
+TIMESTAMP: Final = re.compile(rb"(\d{1,10})\.(\d{1,9})")
 FIELD: Final = re.compile(rb"(\w+)=(\S+)")
 PAGE_SHIFT: Final = 12
 LINE_MAX: Final = 1 << 16
@@ -77,6 +78,8 @@ class TextTrace(Trace):
             time = int(seconds) * 1_000_000_000 + int(fraction.ljust(9, b"0"))
             name = name[name.rfind(b":") + 1 :]
             try:
+                if time > TIME_MAX:
+                    raise ValueError(f"the time {stamp[0].decode()} is out of range")
                 self._event(events, head, time, name, rest)
             except KeyError as error:
                 raise self._garbled(number, name, f"{error.args[0].decode()} is missing") from error

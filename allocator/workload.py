@@ -1,8 +1,8 @@
 """Generated workloads: named, seeded, repeatable; the same events for the same name, seed and length.
 
 They stand in for recordings where there are none. Buffer sizes are those of real formats (a 12-megapixel
-raw frame, 1080p pictures); rates and mixes are ours, chosen to show one behaviour each, and measured
-nowhere.
+raw frame, 1080p pictures); rates, mixes, and how much is written are ours, chosen to show one behaviour each,
+and measured nowhere.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ import numpy.typing as npt
 
 from allocator.compiled import Rows
 from allocator.error import AllocatorError
-from allocator.trace import ALLOC, BLOCK, COLUMNS, DROP, FREE, READ, rows
+from allocator.trace import ALLOC, BLOCK, COLUMNS, DROP, FREE, READ, WRITE, rows
 
 __all__ = ["WORKLOADS", "WorkloadError", "generate"]
 
 SECOND: Final = 1_000_000_000
 RAW_12MP: Final = 4741
 """Pages of 4056 x 3040 pixels, 12 bits packed."""
+JPEG_12MP: Final = 1024
+"""About 4 MiB."""
+OBJECTS: Final = 320
+"""Pages of object files that a build writes in a second: twenty of 64 KiB."""
 HD_NV12: Final = 760
 HD_RGBA: Final = 2025
 SECONDS_MAX: Final = 1_000_000
@@ -67,15 +71,23 @@ def _free(time: float, buffer: int) -> Event:
     return (int(time * SECOND), FREE, buffer, 0, 0)
 
 
+def _write(time: float, first: int, pages: int, seconds: float, sync: bool = False) -> list[Event]:
+    """Append to the file that is only written, evenly over `seconds`."""
+    step = seconds * SECOND / pages
+    return [(int(time * SECOND + k * step), WRITE, 1, first + k, int(sync)) for k in range(pages)]
+
+
 def _camera(rng: np.random.Generator, seconds: int) -> Iterator[list[Event]]:
-    """Preview all the time; every few seconds a burst of stills."""
-    still = 2
+    """Preview all the time; every few seconds a burst of stills, which are saved."""
+    still, saved = 2, 0
     for second in range(seconds):
         events = [_alloc(0, k, HD_NV12) for k in range(4)] if second == 0 else []
         if second == still:
             for k in range(3):
                 begin = second + 0.1 * k
                 events += [_alloc(begin, 10 + k, RAW_12MP), _free(begin + rng.uniform(0.2, 0.6), 10 + k)]
+                events += _write(begin + 0.05, saved, JPEG_12MP, 0.3, sync=True)
+                saved += JPEG_12MP
             still += int(rng.integers(2, 8))
         yield events
 
@@ -106,10 +118,11 @@ def _browse(rng: np.random.Generator, seconds: int) -> Iterator[list[Event]]:
 
 
 def _build(rng: np.random.Generator, seconds: int) -> Iterator[list[Event]]:
-    """A kernel build: many files once, headers often, temporary files deleted."""
+    """A kernel build: many files once, headers often, temporary files deleted, objects written."""
     for second in range(seconds):
         events = [_alloc(0, k, HD_RGBA) for k in range(2)] if second == 0 else []
         events += [(second * SECOND + k, DROP, 0, int(rng.integers(0, 400_000)), 64) for k in range(5)]
+        events += _write(second, second * OBJECTS, OBJECTS, 1)
         yield events
 
 

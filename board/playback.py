@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from allocator import AllocatorError, Buffer, CmaAllocError
 from allocator.compiled import Rows
-from allocator.trace import ALLOC, DROP, EVICT, FILL, FREE, OP, READ, TIME, A
+from allocator.trace import ALLOC, DROP, EVICT, FILL, FREE, OP, READ, TIME, WRITE, A
 from board.board import Board, Verdict
 from board.controlblock import copy
 from board.driver import FULL_CHANNEL, SOURCE, DmaDriver
@@ -27,6 +27,7 @@ FILLER: Final = 1 << 31
 """The first of the files that fill the pool; those of traces have smaller numbers."""
 LEFT_OUT: Final = {
     READ: "reads, for want of a page cache",
+    WRITE: "writes, for want of a page cache",
     ALLOC: "requests for buffers that are held already",
     FREE: "releases of buffers that are not held",
 }

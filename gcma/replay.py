@@ -203,6 +203,7 @@ ROWS: "Final[tuple[tuple[str, Callable[[Summary], str]], ...]]" = (
     ("  max", lambda s: time_text(s.max_ns)),
     ("  pages dropped", lambda s: f"{s.dropped:,}"),
     ("  pages migrated", lambda s: f"{s.migrated:,}"),
+    ("  waits for writeback", lambda s: f"{s.written_back:,}"),
     ("  ranges given up", lambda s: f"{s.retries:,}"),
     ("page reads", lambda s: f"{s.reads:,}"),
     ("  from the page cache", lambda s: f"{s.page_cache_hits:,}"),
@@ -210,6 +211,8 @@ ROWS: "Final[tuple[tuple[str, Callable[[Summary], str]], ...]]" = (
     ("  from disk", lambda s: f"{s.disk_reads:,}"),
     ("  hit rate", lambda s: f"{100 * s.hit_rate:.2f} %"),
     ("  refaults", lambda s: f"{s.refaults:,}"),
+    ("page writes", lambda s: f"{s.writes:,}"),
+    ("  pages to disk", lambda s: f"{s.disk_writes:,}"),
     ("area in use, mean", lambda s: f"{100 * s.used_mean:.1f} %"),
     ("most held at once", lambda s: f"{s.held_most / 256:,.1f} MiB"),
 )

@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 
 from allocator import CmaAllocError, CmaArea, CmaEvents, Tenant
@@ -9,11 +10,13 @@ from allocator.cma_steps import NOBODY, PINNED
 from allocator.costs import COSTS_2015
 from allocator.frames import CACHED, FIRST_FRAME, POOL0, POOL_CACHED, POOL_LONGS, POOL_ROW, TAKEN, state_of
 from allocator.replay import Kind, Lane, Machine
-from allocator.trace import ALLOC, DROP, FREE, READ, rows
+from allocator.replay_steps import DIRTY, WRITING
+from allocator.trace import ALLOC, DROP, FREE, READ, WRITE, rows
 
 MEMORY = 320
 ROOM = 9
 """A file in ordinary memory that ends before each request, so that nothing migrates within the area."""
+SECOND = 1_000_000_000
 
 
 def machine(seed: int, pinned: int) -> Machine:
@@ -26,14 +29,28 @@ class Pair:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.lane = Lane(Kind.CMA, machine)
-        self.area = CmaArea("cma", machine.base_pfn, machine.area_pages)
+        self.area = CmaArea("cma", machine.base_pfn, machine.area_pages, clear=self.clear)
         self.held: dict[int, tuple[int, int]] = {}
+        self.now = 0
+        self.copied: set[int] = set()
 
     def event(self, op: int, a: int, b: int = 0, c: int = 0) -> None:
-        self.lane.apply(rows([(0, op, a, b, c)]))
+        self.lane.apply(rows([(self.now, op, a, b, c)]))
 
     def read(self, *pages: tuple[int, int]) -> None:
-        self.lane.apply(rows([(0, READ, file, index, 0) for file, index in pages]))
+        self.lane.apply(rows([(self.now, READ, file, index, 0) for file, index in pages]))
+
+    def write(self, *pages: tuple[int, int, int]) -> None:
+        self.lane.apply(rows([(self.now, WRITE, *page) for page in pages]))
+
+    def clear(self, pfn: int, tenant: Tenant) -> bool:
+        """Where one page under writeback was waited for, the others are written as well."""
+        if tenant is Tenant.DIRTY_FILE:
+            bit = pfn - self.area.base_pfn
+            others = self.area._tenants == Tenant.DIRTY_FILE.code
+            others[bit] = False
+            self.area._tenants[others] = Tenant.CLEAN_FILE.code
+        return True
 
     def tell(self) -> None:
         """Every page's tenant and pin."""
@@ -47,26 +64,32 @@ class Pair:
 
     def in_lane(self) -> list[tuple[Tenant | None, bool]]:
         """What the lane has in each page of its area; no anonymous page is lost or there twice."""
-        cache, tenants = self.lane._cache, self.lane._tenants
+        cache, tenants, lane_flags = self.lane._cache, self.lane._tenants, self.lane._flags
         first = int(cache.counts[POOL0 + POOL_LONGS + POOL_ROW])
         pages: list[tuple[Tenant | None, bool]] = []
+        self.copied.clear()
         for bit, code in enumerate(tenants.tolist()):
             state = state_of(cache.frames, first + bit)
             if state == CACHED:
                 assert code == NOBODY
-                pages.append((Tenant.CLEAN_FILE, False))
+                flags = int(lane_flags[first + bit])
+                pages.append((Tenant.DIRTY_FILE if flags & WRITING else Tenant.CLEAN_FILE, False))
+                if flags & DIRTY:
+                    # To be copied as it is: to a request no other than an anonymous page.
+                    pages[-1] = (Tenant.ANONYMOUS, False)
+                    self.copied.add(bit)
             else:
                 device = self.lane._runs.find(1, start=bit) != bit
                 assert (state == TAKEN) == (device or code != NOBODY)
                 assert not (device and code)
                 pages.append((Tenant.ANONYMOUS if code else None, bool(code & PINNED)))
         outside = sum(state_of(cache.frames, row) == TAKEN for row in range(FIRST_FRAME, first))
-        assert outside + sum(tenant is Tenant.ANONYMOUS for tenant, _ in pages) == self.machine.anon_pages
+        assert outside + np.count_nonzero(tenants) == self.machine.anon_pages
         return pages
 
     def anonymous_inside(self) -> int:
         """Anonymous pages in the lane's area."""
-        return [tenant for tenant, _ in self.in_lane()].count(Tenant.ANONYMOUS)
+        return int(np.count_nonzero(self.lane._tenants))
 
     def cached(self) -> int:
         """Pages of files in the lane's memory and area."""
@@ -117,6 +140,34 @@ def test_the_same_places_drops_migrations_and_retries(seed: int, pinned: int) ->
     assert min(done.dropped, done.migrated) > 0
     assert (done.retries > 0) == (pinned > 0)
     summary = pair.lane.summary()
+    assert summary.mean_ns * done.requests == pytest.approx(COSTS_2015.cma.time_ns(done))
+
+
+@pytest.mark.parametrize("pinned", [0, 3])
+@pytest.mark.parametrize("seed", range(8))
+def test_the_same_waits_for_writeback(seed: int, pinned: int) -> None:
+    """Files of which pages are written, some synced; seconds go by."""
+    pair, rng = Pair(machine(seed, pinned)), random.Random(seed)
+    copied = 0
+    for _ in range(80):
+        pair.now += rng.choice([0, SECOND // 3, SECOND, 20 * SECOND])
+        pair.read(*((ROOM, index) for index in range(MEMORY // 2)))
+        pair.read(*((rng.randrange(4), rng.randrange(80)) for _ in range(150)))
+        pair.write(*((rng.randrange(6), rng.randrange(80), rng.randrange(8) == 0) for _ in range(50)))
+        if pair.held and rng.random() < 0.5:
+            pair.free(rng.choice(sorted(pair.held)))
+        pair.event(DROP, ROOM)
+        buffer = rng.choice([each for each in range(8) if each not in pair.held] or [8])
+        if buffer == 8:
+            continue
+        lane, area = pair.alloc(buffer, rng.choice([1, 7, 16, 40, 90]), rng.randrange(6))
+        assert lane == area
+        assert lane.written_back <= 1
+        copied += len(pair.copied)
+    done = pair.lane.events
+    assert min(done.dropped, done.migrated, done.written_back, copied) > 0
+    summary = pair.lane.summary()
+    assert summary.written_back == done.written_back
     assert summary.mean_ns * done.requests == pytest.approx(COSTS_2015.cma.time_ns(done))
 
 

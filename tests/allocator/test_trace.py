@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allocator.error import AllocatorError
-from allocator.trace import ALLOC, DROP, EVICT, FILL, FREE, READ, TraceError, rows
+from allocator.trace import ALLOC, DROP, EVICT, FILL, FREE, READ, WRITE, TraceError, rows
 from allocator.trace_compact import CompactWriter
 from allocator.trace_open import open_trace
 from allocator.trace_oracle import RECORD
@@ -138,6 +138,14 @@ def test_a_number_given_up_is_dealt_out_again(tmp_path):
             "line 2: cma_release cannot be used: count=0 is out of range",
         ),
         (
+            " a-1 [0] .... 9999999999.5: cma_release: name=g pfn=0x1 count=1\n",
+            "line 1: cma_release cannot be used: the time 9999999999.5 is out of range",
+        ),
+        (
+            " a-1 [0] .... " + "9" * 6000 + ".5: cma_release: name=g pfn=0x1 count=1\n",
+            "1 lines: no event of cma or filemap is among them: record with -e cma -e filemap",
+        ),
+        (
             " a-1 [0] .... 1.0: mm_filemap_add_to_page_cache: dev 7:0 ino c pfn=0x1 o",
             "line 1: mm_filemap_add_to_page_cache cannot be used: ofs is missing",
         ),
@@ -178,6 +186,7 @@ def test_a_number_given_up_is_dealt_out_again(tmp_path):
             "line 3: cannot be used: index 'x' is no number below 4503599627370496",
         ),
         ("id,time\n1,x\n", "line 2: cannot be used: time 'x' is no number of seconds below 4294967296"),
+        ("id,op\n1,x\n", "line 2: cannot be used: op 'x' is neither r nor w"),
         ("file,index\n1\n", "line 2: cannot be used: it has 1 of the header's 2 columns"),
         ("time,id\nnan,2\n", "line 2: cannot be used: time 'nan' is no number of seconds below 4294967296"),
         ("file,index\n1,-1\n", "line 2: cannot be used: index '-1' is no number below 4503599627370496"),
@@ -205,6 +214,12 @@ def test_csv(tmp_path):
         [0, READ, 0, 7, 0],
         [0, READ, 1, 9, 0],
     ]
+    assert read(written(tmp_path, "op,file,index\nr,a,7\nw,a,9\nWrite,b,1\n"))[1] == [
+        [0, READ, 0, 7, 0],
+        [0, WRITE, 0, 9, 0],
+        [0, WRITE, 1, 1, 0],
+    ]
+    assert read(written(tmp_path, "id,op\nx,w\n"))[1] == [[0, WRITE, 0, 0, 0]]
 
 
 def test_oracle_general(tmp_path):
@@ -224,6 +239,7 @@ def test_oracle_general(tmp_path):
 times, files, indexes = st.integers(0, 2**62), st.integers(0, 2**20), st.integers(0, 2**52 - 1)
 events = st.one_of(
     st.tuples(times, st.sampled_from([READ, FILL, EVICT]), files, indexes, st.just(0)),
+    st.tuples(times, st.just(WRITE), files, indexes, st.integers(0, 1)),
     st.tuples(times, st.just(DROP), files, indexes, st.integers(0, 99)),
     st.tuples(times, st.just(ALLOC), st.integers(0, 99), st.integers(1, 2**30), st.integers(0, 20)),
     st.tuples(times, st.just(FREE), st.integers(0, 99), st.just(0), st.just(0)),
@@ -273,7 +289,11 @@ EXPECTED_SMALL = [[5, ALLOC, 1, 4, 2], [9, FREE, 1, 0, 0]]
 @pytest.mark.parametrize(
     "wrong",
     [
-        (0, 6, 0, 0, 0),
+        (-1, READ, 0, 0, 0),
+        ((1 << 62) + 1, READ, 0, 0, 0),
+        (0, 7, 0, 0, 0),
+        (0, WRITE, 0, 0, 2),
+        (0, WRITE, 0, 1 << 52, 0),
         (0, READ, -1, 0, 0),
         (0, ALLOC, 1 << 40, 1, 0),
         (0, ALLOC, 0, 0, 0),
@@ -286,6 +306,29 @@ def test_numbers_that_would_leave_the_arrays_are_refused(tmp_path, wrong):
     with CompactWriter(path) as writer:
         writer.write(rows([wrong]))
     refuse(path, f"block 1: event 1 makes no sense: {list(wrong)}")
+
+
+def test_traces_of_version_1_are_read_and_have_no_writes(tmp_path):
+    whole = small(tmp_path).read_bytes()
+    assert whole[7] == 2
+    older = written(tmp_path, whole[:7] + b"\1" + whole[8:], "older.gcma")
+    assert read(older)[1] == EXPECTED_SMALL
+    path = tmp_path / "w.gcma"
+    with CompactWriter(path) as writer:
+        writer.write(rows([(0, WRITE, 0, 0, 0)]))
+    assert read(path)[1] == [[0, WRITE, 0, 0, 0]]
+    path.write_bytes(path.read_bytes().replace(b"gcmatrc\2", b"gcmatrc\1"))
+    refuse(path, "block 1: event 1 makes no sense: [0, 6, 0, 0, 0]")
+    path.write_bytes(b"gcmatrc\3" + whole[8:])
+    refuse(path, "header: not a gcma trace of version 1 or 2")
+
+
+def test_pages_dirtied_in_a_recording_are_left_out(tmp_path):
+    """The event names a disk and a number, which is no file: partitions of one disk share it."""
+    dirtied = " a-1 [0] .... 5.0: writeback_dirty_folio: bdi 259:0: ino=12 index=2\n"
+    trace, events = read(written(tmp_path, FTRACE + dirtied))
+    assert events == EXPECTED
+    assert trace.skipped["events writeback_dirty_folio"] == 1
 
 
 def test_errors_are_of_the_packages_family():

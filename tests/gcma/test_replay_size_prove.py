@@ -276,7 +276,7 @@ def test_a_folder_of_the_workloads_name_does_not_hide_it(tmp_path, monkeypatch, 
 def test_convert_and_back(tmp_path, capsys):
     compact = tmp_path / "camera.gcma"
     assert main(["replay", "camera", "--seconds", "3", "--convert", str(compact)]) == 0
-    assert "12,010 events" in capsys.readouterr().out
+    assert "15,082 events" in capsys.readouterr().out
     results = []
     for trace in ("camera", str(compact)):
         assert main(["replay", trace, "--seconds", "3", "--json", "-"]) == 0
