@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from allocator import cma_steps
+from allocator import replay_cache as cached
 from allocator import replay_steps as steps
 from allocator.cleancache import Cleancache
 from allocator.compiled import Bytes, Ints, Longs, Rows
@@ -43,7 +44,7 @@ __all__ = [
 SAMPLES: Final = 240
 PLACES: Final = 4
 """Of the lookup tables, for each frame: 8 bytes a page more than a cleancache has, for a tenth less time."""
-PAGE_BYTES: Final = 2 * 4 * (COLUMNS + PLACES) + 2 * 4 * (COLUMNS + 2) // steps.DIRTY_SHARE + 4 + 8
+PAGE_BYTES: Final = 2 * 4 * (COLUMNS + PLACES) + 2 * 4 * (COLUMNS + 2) // cached.DIRTY_SHARE + 4 + 8
 """What a lane needs for a page of memory or area: a frame in two of its lists, a share of two more, flags and
 a time.
 """
@@ -183,7 +184,7 @@ class Lane:
         self._shadow = Cleancache(_Numbers(memory), everything, places=PLACES)
         self._clean = Cleancache(_Numbers(area), machine.revision, places=PLACES)
         system = memory if kind is Kind.CMA else memory - machine.anon_pages
-        share = (memory + area) // steps.DIRTY_SHARE + 1
+        share = (memory + area) // cached.DIRTY_SHARE + 1
         self._dirty, self._writing = (Cleancache(_Numbers(share), everything) for _ in range(2))
         self._donate(self._dirty, "dirty", 0, share)
         self._donate(self._writing, "writing", 0, share)
@@ -199,7 +200,7 @@ class Lane:
         self._buffers: Rows = np.zeros((16, 2), np.int64)
         self._prices = self.costs.prices()
         self._happened: Longs = np.zeros(EVENTS, np.int64)
-        self._tallies: Longs = np.zeros(steps.TALLIES, np.int64)
+        self._tallies: Longs = np.zeros(cached.TALLIES, np.int64)
         self._histogram: Longs = np.zeros(steps.BUCKETS, np.int64)
         self._samples: list[Sample] = []
         self._every = 1
@@ -313,7 +314,7 @@ class Lane:
     def _lists(self) -> tuple[Cleancache, ...]:
         return self._cache, self._shadow, self._clean, self._dirty, self._writing
 
-    def _memory(self) -> steps.Memory:
+    def _memory(self) -> cached.Memory:
         cache, shadow, clean, dirty, writing = (
             (each.frames, each.table, each.inodes, each.counts) for each in self._lists
         )
@@ -329,7 +330,7 @@ class Lane:
             used = int(self._clean.counts[POOL0 + POOL_CACHED])
         elif self.kind is Kind.CMA:
             used = int(self._cache.counts[POOL0 + POOL_LONGS + POOL_CACHED] + np.count_nonzero(self._tenants))
-        self._samples.append(Sample(time_ns, int(self._tallies[steps.LENT]), used))
+        self._samples.append(Sample(time_ns, int(self._tallies[cached.LENT]), used))
         if len(self._samples) == 2 * SAMPLES:
             del self._samples[::2]
             self._every *= 2
@@ -348,10 +349,10 @@ def _bucket_ns(bucket: int) -> int:
 
 
 _TALLIES: Final = {
-    "reads": steps.READS, "hits": steps.HITS, "restored": steps.RESTORED, "disk": steps.DISK,
-    "refaults": steps.REFAULTS, "evicted": steps.EVICTED, "stored": steps.STORED, "failed": steps.FAILED,
-    "held_most": steps.LENT_MOST, "slowest": steps.SLOWEST_NS,
-    "writes": steps.WRITES, "written": steps.WRITTEN,
+    "reads": cached.READS, "hits": cached.HITS, "restored": cached.RESTORED, "disk": cached.DISK,
+    "refaults": cached.REFAULTS, "evicted": cached.EVICTED, "stored": cached.STORED, "failed": cached.FAILED,
+    "held_most": cached.LENT_MOST, "slowest": cached.SLOWEST_NS,
+    "writes": cached.WRITES, "written": cached.WRITTEN,
 }  # fmt: skip
 
 

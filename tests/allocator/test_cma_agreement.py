@@ -10,7 +10,7 @@ from allocator.cma_steps import NOBODY, PINNED
 from allocator.costs import COSTS_2015
 from allocator.frames import CACHED, FIRST_FRAME, POOL0, POOL_CACHED, POOL_LONGS, POOL_ROW, TAKEN, state_of
 from allocator.replay import Kind, Lane, Machine
-from allocator.replay_steps import DIRTY, WRITING
+from allocator.replay_cache import DIRTY, WRITING
 from allocator.trace import ALLOC, DROP, FREE, READ, WRITE, rows
 
 MEMORY = 320

@@ -14,7 +14,7 @@ from allocator.costs import COSTS_2015, CmaEvents
 from allocator.frames import CACHED, FIRST_FRAME, OWNER, index_of, state_of
 from allocator.prove import Demand, Problem, decide
 from allocator.replay import Kind, Lane, Machine, MachineError, replay
-from allocator.replay_steps import DIRTY, WRITING
+from allocator.replay_cache import DIRTY, WRITING
 from allocator.revision import SAFE, V2
 from allocator.runs import Runs
 from allocator.trace import ALLOC, DROP, EVICT, FILL, FREE, READ, WRITE, rows
