@@ -274,14 +274,15 @@ def cma_after(*events, memory=64, area=64, anon=0, seed=0):
     [(35 * S - 1, 0, 8), (35 * S, 1, 1), (36 * S - 1, 1, 1), (36 * S, 0, 0)],
     ids=["dirty", "under writeback", "still so", "clean"],
 )
-def test_what_dirty_pages_cost_cma(request_ns, waits, migrated):
-    """Memory is full of pages that are just read, the area's first ones hold pages written after 1 s. At 35 s
-    the flusher finds them 30 s old, and the disk takes 1 s. Until then they are copied as they are.
+@pytest.mark.parametrize("written_ns", [1, 5 * S])
+def test_what_dirty_pages_cost_cma(request_ns, waits, migrated, written_ns):
+    """Memory is full of pages that are just read, pages of the area hold written ones. At 35 s the flusher
+    finds them 30 s old, and the disk takes 1 s. Until then they are copied as they are.
     """
     costs = COSTS_2015.cma
     assert costs.write_ns == S
     read = [(0, READ, 0, index, 0) for index in range(64)]
-    written = [(S + 1, WRITE, 1, index, 0) for index in range(8)]
+    written = [(written_ns, WRITE, 1, index, 0) for index in range(8)]
     summary = cma_after(*read, *written, (request_ns, ALLOC, 0, 64, 0))
     assert summary.failed == 0
     assert (summary.written_back, summary.migrated, summary.dropped) == (waits, migrated, 8 - migrated)
