@@ -24,7 +24,7 @@ class Events:
 
     def __init__(self, options: argparse.Namespace) -> None:
         from allocator.trace_open import open_trace
-        from allocator.workload import WorkloadError, generate
+        from allocator.workload import WORKLOADS, WorkloadError, generate
 
         self.whole = False
         self._seconds: int = options.seconds
@@ -37,7 +37,13 @@ class Events:
             self._trace = None
             self._blocks = generate(options.trace, seconds=options.seconds, seed=options.seed)
         else:
-            self._trace = open_trace(options.trace, options.form, options.area)
+            try:
+                self._trace = open_trace(options.trace, options.form, options.area)
+            except FileNotFoundError as error:
+                raise WorkloadError(
+                    f"{options.trace}: no such file, and no workload of that name: give a trace, or one of "
+                    f"{', '.join(WORKLOADS)}"
+                ) from error
             self._blocks = self._trace.blocks()
 
     def __iter__(self) -> "Iterator[Rows]":

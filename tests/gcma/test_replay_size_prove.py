@@ -207,7 +207,11 @@ def test_a_board_that_declares_nothing(board, capsys):
             ["replay", "camera", "--form", "csv"],
             "gcma replay: workload 'camera' is no file: --form and --area are for traces\n",
         ),
-        (["replay", "nowhere.txt"], "gcma replay: nowhere.txt: No such file or directory\n"),
+        (
+            ["replay", "camra"],
+            "gcma replay: camra: no such file, and no workload of that name: give a trace, or one of "
+            "camera, video, browse, build, suspend, fragment\n",
+        ),
         (
             ["size", "camera", "--plot", "x.gif"],
             "gcma size: --plot x.gif: expected a name that ends in .png or .svg\n",
