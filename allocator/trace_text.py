@@ -58,6 +58,7 @@ class TextTrace(Trace):
         self._files = Numbers()
         self._buffers = Numbers()
         self._failed = 0
+        self._others: set[str] = set()
         events: list[tuple[int, int, int, int, int]] = []
         number = 0
         while line := self.stream.readline(LINE_MAX):
@@ -90,6 +91,11 @@ class TextTrace(Trace):
                 events = []
         if events:
             yield rows(events)
+        if not self._used and self._others:
+            known = ", ".join(sorted(self._others))
+            raise self.fail(
+                f"{number} lines", f"no request to area {self.area} is among them, only to {known}"
+            )
         if not self._used and number:
             raise self.fail(
                 f"{number} lines", "no event of cma or filemap is among them: record with -e cma -e filemap"
@@ -108,6 +114,7 @@ class TextTrace(Trace):
             fields = dict(FIELD.findall(rest))
             area = fields.get(b"name", b"").decode("ascii", "replace")
             if self.area is not None and area != self.area:
+                self._others.add(area or "(unnamed)")
                 self.skipped[f"requests to area {area or '(unnamed)'}"] += 1
                 return
             pfn, count = number(fields, b"pfn", 16), number(fields, b"count")

@@ -312,7 +312,7 @@ def test_fits_again(gcma_trace):
             "E       *CaseFailedError: trace: call 3 of 3, a request for 20000 pages (80000 KiB) "
             "aligned to 1 MiB, fails: 49872 KiB of 128 MiB are free, the longest free run is 48976 KiB*",
             "*- gcma pool -*",
-            "E       *TraceError: *fails.txt: * no event of cma or filemap is among them*",
+            "E       *TraceError: *fails.txt: 3 lines: no request to area other is among them, only to *",
         ]
     )
 
