@@ -20,7 +20,7 @@ from allocator import steps
 from allocator.compiled import Ints, Longs, Table
 from allocator.counters import Counters, PoolCounters, counters_of, pool_counters_of, sysfs_of
 from allocator.error import KernelBugError, PageError, PoolError
-from allocator.memory import PAGE_SIZE, PageBytes, PhysicalMemory
+from allocator.memory import PAGE_SIZE, PageBytes, PhysicalMemory, page_rows
 from allocator.revision import SAFE, Admission, Drop, Hit, Revision, WhenFull
 
 __all__ = ["NO_FS", "Cleancache"]
@@ -140,7 +140,7 @@ class Cleancache:
     ) -> npt.NDArray[np.bool_]:
         """`get` for many pages of one file, into page `i` of `out` for `indexes[i]`; which were found.
 
-        Raises PageError when `out` is not one page for each index, or an index is out of range.
+        Raises PageError when `out` is not one writable page for each index, or an index is out of range.
         """
         with self.lock:
             key, wanted, pfns = self._batch(fs, inode, indexes, out)
@@ -205,9 +205,10 @@ class Cleancache:
         if what is Drop.INODE:
             return self.invalidate_inode(fs, inode)
         if what is Drop.RANGE:
-            before = self.counters.invalidated
-            self.invalidate_folio(fs, inode, first, count)
-            return self.counters.invalidated - before
+            with self.lock:
+                before = self.counters.invalidated
+                self.invalidate_folio(fs, inode, first, count)
+                return self.counters.invalidated - before
         return 0
 
     def invalidate_inode(self, fs: int, inode: Hashable) -> int:
@@ -343,12 +344,15 @@ class Cleancache:
         self, fs: int, inode: Hashable, indexes: Sequence[int] | Longs, data: npt.NDArray[np.uint8]
     ) -> tuple[int, Longs, Longs]:
         """The key of the file, the indexes as an array, and room for a pfn each; checked."""
-        try:
-            wanted = np.ascontiguousarray(indexes, np.int64)
-        except (OverflowError, ValueError, TypeError) as error:
-            raise PageError(f"page indexes of inode {inode!r} must be a row of integers: {error}") from error
-        if data.size != len(wanted) * PAGE_SIZE:
-            raise PageError(f"{len(wanted)} pages of {PAGE_SIZE} bytes are wanted, got {data.size} bytes")
+        given = np.asarray(indexes)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            raise PageError(
+                f"page indexes of inode {inode!r} must be one row of integers, "
+                f"got {given.dtype} of shape {given.shape}"
+            )
+        wanted: Longs = np.ascontiguousarray(given, np.int64)
+        # Before an entry is made: one without its bytes would be served.
+        page_rows(data, len(wanted))
         if not steps.in_range(wanted):
             self._key(fs, inode, next(int(index) for index in wanted if not 0 <= index < steps.MAX_INDEX))
         return self._key(fs, inode, 0), wanted, np.empty(len(wanted), np.int64)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from allocator.compiled import Longs, Rows, compiled
 from allocator.error import PageError
 
-__all__ = ["PAGE_SHIFT", "PAGE_SIZE", "PageBytes", "PhysicalMemory"]
+__all__ = ["PAGE_SHIFT", "PAGE_SIZE", "PageBytes", "PhysicalMemory", "page_rows"]
 
 PAGE_SHIFT: Final = 12
 PAGE_SIZE: Final = 1 << PAGE_SHIFT
@@ -110,7 +110,7 @@ class PhysicalMemory:
 
         Raises PageError when `data` is not one page for each pfn, or a pfn lies outside.
         """
-        source = _rows(data, len(pfns))
+        source = page_rows(data, len(pfns))
         runs = self._runs(pfns)
         if runs is None:
             at, rows = self._present(pfns)
@@ -122,9 +122,11 @@ class PhysicalMemory:
     def read_pages(self, pfns: Longs, out: npt.NDArray[np.uint8]) -> None:
         """Copy the page at `pfns[i]` to page `i` of `out`; a negative pfn leaves its page of `out` as it is.
 
-        Raises PageError when `out` is not one page for each pfn, or a pfn lies outside.
+        Raises PageError when `out` is not one writable page for each pfn, or a pfn lies outside.
         """
-        target = _rows(out, len(pfns))
+        target = page_rows(out, len(pfns))
+        if not target.flags.writeable:
+            raise PageError("pages are read into memory that is read-only: pass an array that can be written")
         runs = self._runs(pfns)
         if runs is None:
             at, rows = self._present(pfns)
@@ -158,8 +160,11 @@ class PhysicalMemory:
         return at, pfns[at] - self.base_pfn
 
 
-def _rows(data: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint64]:
-    """`data` as one row of 64-bit words for each page, in place."""
+def page_rows(data: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint64]:
+    """`data`, which is `count` pages, as one row of 64-bit words for each page, in place.
+
+    Raises PageError when it is anything else.
+    """
     if data.dtype != np.uint8 or not data.flags.c_contiguous or data.size != count * PAGE_SIZE:
         raise PageError(
             f"{count} pages are {count * PAGE_SIZE} contiguous bytes, "

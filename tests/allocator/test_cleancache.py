@@ -1,6 +1,7 @@
 """The cleancache's rules, one by one; sources in docs/semantics.md."""
 
 import dataclasses
+import random
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ from allocator import (
     PoolError,
     Revision,
 )
-from allocator.revision import Admission, Hit
+from allocator.invariant import check_area, check_cleancache
+from allocator.revision import Admission, Drop, Hit
 
 
 def page(value: int) -> bytes:
@@ -277,7 +279,7 @@ def test_data_must_be_one_page(size: int) -> None:
     bench.put(1, 0)
     with pytest.raises(PageError, match="a page is read into 4096 contiguous writable bytes"):
         bench.cache.get(bench.fs, 1, 0, bytearray(size))
-    with pytest.raises(PageError, match="2 pages of 4096 bytes are wanted"):
+    with pytest.raises(PageError, match="2 pages are 8192 contiguous bytes"):
         bench.cache.put_pages(bench.fs, 1, [0, 1], np.zeros(size, np.uint8))
 
 
@@ -303,3 +305,226 @@ def test_pools() -> None:
     fs = cache.add_fs()
     assert cache.put_pages(fs, 1, range(65), np.zeros(65 * PAGE_SIZE, np.uint8)) == 65
     assert cache.counters.cached == 64
+
+
+@pytest.mark.parametrize("revision", [SAFE, RFC], ids=lambda each: each.name)
+def test_a_long_life_keeps_every_invariant_and_every_byte(revision: Revision) -> None:
+    """Two pools, four files, indexes that share their low and their high halves: each hit has the bytes that
+    were put last, and after each call every page is in one state.
+    """
+    rng = random.Random(11)
+    memory = PhysicalMemory(np.zeros(64 * PAGE_SIZE, np.uint8))
+    cache = Cleancache(memory, revision, places=1)
+    areas = [GuaranteedArea("a", 3, 9, cache), GuaranteedArea("b", 20, 14, cache)]
+    fs = cache.add_fs()
+    last: dict[tuple[int, int], int] = {}
+    hits = 0
+    for turn in range(1, 1500):
+        inode, index = rng.randrange(4), rng.randrange(9) | rng.choice((0, 0, 1 << 32, 5 << 32))
+        match rng.randrange(9):
+            case 0 | 1 | 2 | 3:
+                workingset = rng.random() < 0.9
+                if cache.put(fs, inode, index, page(turn), workingset):
+                    last[inode, index] = turn
+            case 4 | 5:
+                out = bytearray(PAGE_SIZE)
+                if cache.get(fs, inode, index, out):
+                    hits += 1
+                    assert out == page(last[inode, index])
+            case 6:
+                count = rng.choice((1, 3, 1 << 33, 1 << 60))
+                cache.invalidate_folio(fs, inode, index, count)
+                assert all(cache.where(fs, inode, index + each) < 0 for each in range(min(count, 9)))
+                last = {k: v for k, v in last.items() if k[0] != inode or not 0 <= k[1] - index < count}
+            case 7:
+                area = rng.choice(areas)
+                try:
+                    area.cma_alloc(rng.randrange(1, 5))
+                except CmaAllocError:
+                    assert area.runs.longest() < 5
+            case _:
+                area = rng.choice(areas)
+                for pfn in list(area.allocations)[:2]:
+                    area.cma_release(pfn, area.allocations[pfn])
+        check_cleancache(cache)
+        for area in areas:
+            check_area(area)
+    assert hits > 30
+
+
+def test_a_range_of_many_indexes_drops_its_ends_and_nothing_else() -> None:
+    """More indexes than are looked up one by one: the entries of the file are gone through instead."""
+    bench = Bench(8)
+    for index in (99, 100, 150, 300, 301, 5000):
+        bench.put(1, index)
+    bench.put(2, 150)
+    assert bench.cache.invalidate_folio(bench.fs, 1, 100, 201)
+    assert [bench.get(1, index) for index in (99, 100, 150, 300, 301, 5000)] == [
+        1099, None, None, None, 1301, 6000,
+    ]  # fmt: skip
+    assert bench.get(2, 150) == 2150
+    assert bench.cache.counters.invalidated == 3
+    assert not bench.cache.invalidate_folio(bench.fs, 3, 0, 1000)
+
+
+def test_a_range_of_two_files_that_share_a_place_of_the_table() -> None:
+    """One place for each frame: entries of different files and halves of an index share places."""
+    bench = Bench(2)
+    for inode, index in ((1, 5), (2, 5)):
+        assert bench.put(inode, index)
+    assert (bench.get(1, 5), bench.get(2, 5), bench.get(3, 5)) == (1005, 2005, None)
+    assert bench.get(1, 5 + (1 << 32)) is None
+
+
+@pytest.mark.parametrize("revision", [SAFE, RFC], ids=lambda each: each.name)
+def test_a_store_that_finds_no_page_counts_as_skipped(revision: Revision) -> None:
+    bench = Bench(1, revision)
+    assert bench.area.cma_alloc(1) == 8
+    assert not bench.put(1, 0)
+    assert bench.cache.counters == Counters(0, 1, 0, 0, 0, 0, 0, 0)
+
+
+def test_v2_loses_the_record_only_of_the_file_that_is_stored_and_only_with_its_last_page() -> None:
+    other = Bench(1, V2)
+    other.put(1, 0)
+    assert other.put(2, 0)
+    assert other.get(2, 0) == 2000
+    several = Bench(2, V2)
+    for index in range(3):
+        several.put(1, index)
+    assert [several.get(1, index) for index in range(3)] == [None, 1001, 1002]
+    lost = Bench(1, V2)
+    lost.put(1, 0)
+    lost.put(1, 1)
+    (pool,) = lost.cache.pools
+    assert (pool.cached, lost.cache.counters.cached, lost.cache.counters.stored) == (1, 1, 2)
+
+
+def test_a_take_that_meets_a_taken_page_gives_back_what_it_took() -> None:
+    bench = Bench(4)
+    bench.put(1, 0)  # in page 11
+    assert bench.cache.get_folio(0, 10) == 0
+    assert bench.cache.get_folio(0, 8, 4) == -22
+    (pool,) = bench.cache.pools
+    assert (pool.size, pool.cached) == (3, 1)
+    assert bench.cache.taken(0, 8, 4) == 0
+    assert bench.cache.get_folio(0, 8, 2) == 0
+    assert bench.get(1, 0) == 1000
+
+
+@pytest.mark.parametrize(
+    ("pool", "pfn", "count", "message"),
+    [
+        (1, 8, 1, "pool 1 does not exist"),
+        (-1, 8, 1, "pool -1 does not exist"),
+        (0, 7, 2, r"pages \[0x7, 0x9\) lie outside pool 'gcma', which has pages \[0x8, 0xc\)"),
+        (0, 11, 2, r"pages \[0xb, 0xd\) lie outside"),
+        (0, 10, -1, r"pages \[0xa, 0x9\) lie outside"),
+    ],
+)
+def test_pages_of_no_pool_or_another(pool: int, pfn: int, count: int, message: str) -> None:
+    cache = Bench(4).cache
+    for act in (cache.get_folio, cache.put_folio, cache.put_folios, cache.taken):
+        with pytest.raises(PoolError, match=message):
+            act(pool, pfn, count)
+
+
+def test_neighbouring_pools_are_no_overlap_and_empty_ones_are_refused() -> None:
+    cache = Bench(4).cache
+    assert cache.register_pool("below", 7, 1) == 1
+    assert cache.register_pool("above", 12, 1) == 2
+    with pytest.raises(PoolError, match=r"pool 'none' of 0 pages at pfn 0x20 lies outside memory"):
+        cache.register_pool("none", 32, 0)
+
+
+def test_unmounted_filesystems_give_their_ids_back() -> None:
+    cache = Bench(2).cache
+    for _ in range(500):
+        fs = cache.add_fs()
+        for inode in range(4):
+            cache.put(fs, inode, 0, page(1))
+        cache.remove_fs(fs)
+    assert len(cache.inodes) == 16
+
+
+def test_a_window_of_large_folios_asks_for_their_heads() -> None:
+    bench = Bench(8)
+    out = np.zeros(3 * PAGE_SIZE, np.uint8)
+    assert bench.cache.get_window(bench.fs, 1, 8, out, 4) == 0
+    assert bench.cache.counters.missed == 12
+    for index in (8, 12, 13):
+        bench.put(1, index)
+    assert bench.cache.get_window(bench.fs, 1, 8, out, 4) == 2
+    assert out[:8].tobytes() + out[PAGE_SIZE:][:8].tobytes() == page(1008)[:8] + page(1012)[:8]
+
+
+def test_files_with_entries() -> None:
+    bench = Bench(4)
+    bench.put(1, 0)
+    bench.put(2, 0)
+    bench.cache.invalidate_inode(bench.fs, 1)
+    assert bench.cache.files(bench.fs) == [2]
+
+
+@pytest.mark.parametrize(("what", "dropped"), [(Drop.RESIDENT, 0), (Drop.RANGE, 2), (Drop.INODE, 3)])
+def test_drop(what: Drop, dropped: int) -> None:
+    bench = Bench(4)
+    for index in (0, 5, 6):
+        bench.put(1, index)
+    assert bench.cache.drop(bench.fs, 1, 5, 1 << 62, what) == dropped
+    assert bench.cache.counters.cached == 3 - dropped
+
+
+def test_counters_after_a_take() -> None:
+    bench = Bench(1)
+    bench.put(1, 0)
+    bench.area.cma_alloc(1)
+    assert bench.cache.counters == Counters(1, 0, 0, 0, 0, 1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.zeros(2 * PAGE_SIZE, np.uint16), "got shape .* of uint16"),
+        (np.zeros(4 * PAGE_SIZE, np.uint8)[::2], "2 pages are 8192 contiguous bytes"),
+    ],
+    ids=["wide", "strided"],
+)
+def test_a_batch_of_wrong_data_leaves_no_entry_behind(data: np.ndarray, message: str) -> None:
+    """An entry without its bytes would be served with those of another file."""
+    bench = Bench(4)
+    with pytest.raises(PageError, match=message):
+        bench.cache.put_pages(bench.fs, 1, [0, 1], data)
+    assert bench.cache.counters == Counters(0, 0, 0, 0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("indexes", [5, [[1], [2]], [1.5, 2.0], ["a", "b"], [1 << 70, 1]], ids=str)
+def test_indexes_must_be_a_row_of_integers(indexes: object) -> None:
+    bench = Bench(4)
+    with pytest.raises(PageError, match="page indexes of inode 1 must be one row of integers"):
+        bench.cache.put_pages(bench.fs, 1, indexes, np.zeros(2 * PAGE_SIZE, np.uint8))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("index", [-1, 1 << 52])
+def test_an_index_of_a_batch_out_of_range(index: int) -> None:
+    bench = Bench(4)
+    with pytest.raises(PageError, match=rf"page index {index} of inode 1 is out of range"):
+        bench.cache.put_pages(bench.fs, 1, [0, index], np.zeros(2 * PAGE_SIZE, np.uint8))
+    assert bench.cache.counters.cached == 0
+
+
+def test_pages_are_not_read_into_memory_that_is_read_only() -> None:
+    bench = Bench(1)
+    bench.put(1, 0)
+    out = np.zeros(PAGE_SIZE, np.uint8)
+    out.flags.writeable = False
+    with pytest.raises(PageError, match="pages are read into memory that is read-only"):
+        bench.cache.get_pages(bench.fs, 1, [0], out)
+
+
+def test_the_page_at_address_0_is_found() -> None:
+    cache = Cleancache(PhysicalMemory(np.zeros(PAGE_SIZE, np.uint8)))
+    GuaranteedArea("gcma", 0, 1, cache)
+    fs = cache.add_fs()
+    assert cache.put_pages(fs, 1, [7], np.ones(PAGE_SIZE, np.uint8)) == 1
+    assert cache.get_pages(fs, 1, [7], np.zeros(PAGE_SIZE, np.uint8)).tolist() == [True]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from allocator import PAGE_SIZE, PageError, PhysicalMemory
+from allocator.memory import OUTSIDE, SCATTERED, cut
 
 BASE = 0x80
 
@@ -83,3 +84,34 @@ def test_memory_must_be_whole_writable_pages() -> None:
 def test_data_must_fit() -> None:
     with pytest.raises(PageError, match="2 pages are 8192 contiguous bytes"):
         memory().write_pages(np.array([BASE, BASE + 1], np.int64), np.zeros(PAGE_SIZE, np.uint8))
+
+
+def test_runs_are_told_apart() -> None:
+    """Up and down meet in a page, gaps part them, negative pages are no part of one."""
+    pfns = np.array([5, 6, 7, 6, 5, 4, 4, 5, -1, 6, 9, 8, -1, -1, 7, 1], np.int64)
+    found = np.zeros((9, 3), np.int64)
+    assert cut(pfns, 1, 9, found) == 7
+    assert found[:7].tolist() == [
+        [0, 4, 3], [3, 5, -3], [6, 3, 2], [9, 5, 1], [10, 8, -2], [14, 6, 1], [15, 0, 1],
+    ]  # fmt: skip
+    assert cut(pfns, 1, 9, found[:7]) == 7
+    assert cut(pfns, 1, 9, found[:6]) == SCATTERED
+    assert cut(pfns, 2, 9, found) == OUTSIDE
+    assert cut(pfns, 1, 8, found) == OUTSIDE
+
+
+@pytest.mark.parametrize("count", [-1, 65])
+def test_no_memory_has_such_a_count(count: int) -> None:
+    assert not memory().holds(BASE, count)
+    assert memory().holds(BASE, 64)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [np.zeros(2 * PAGE_SIZE, np.uint16), np.zeros(4 * PAGE_SIZE, np.uint8)[::2]],
+    ids=["wide", "strided"],
+)
+def test_data_must_be_contiguous_bytes(data: np.ndarray) -> None:
+    for act in (memory().read_pages, memory().write_pages):
+        with pytest.raises(PageError, match="2 pages are 8192 contiguous bytes, got shape"):
+            act(np.array([BASE, BASE + 1], np.int64), data)
