@@ -17,6 +17,9 @@ from allocator.runs import Runs
 
 __all__ = ["CarveOut", "ContiguousArea", "SecondClass"]
 
+PAGES_MAX: Final = 1 << 26
+"""Looked at before memory is taken: the bitmap of such an area and its tree need 32 MiB."""
+
 MAX_ALIGN: Final = 40
 """Largest alignment order that is taken seriously: 4 PiB."""
 
@@ -46,6 +49,8 @@ class ContiguousArea(ABC):
     def __init__(self, name: str, base_pfn: int, count: int, *, checked: bool = True) -> None:
         if count < 1 or base_pfn < 0:
             raise AreaError(f"area {name!r} of {count} pages at pfn {base_pfn:#x} is empty or misplaced")
+        if count > PAGES_MAX:
+            raise AreaError(f"area {name!r} of {count} pages is too large: the most is {PAGES_MAX} (256 GiB)")
         self.name = name
         self.base_pfn = base_pfn
         self.count = count
@@ -66,6 +71,7 @@ class ContiguousArea(ABC):
 
         Raises CmaAllocError.
         """
+        # `replay_steps._allocate` has this loop as a step: `_claim` calls back here, which no step can.
         if not 0 <= align <= MAX_ALIGN:
             raise AreaError(
                 f"area {self.name}: alignment order {align} is out of range: use 0 to {MAX_ALIGN}"

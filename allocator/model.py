@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from allocator.area import ContiguousArea
+from allocator.area import CarveOut, ContiguousArea
 from allocator.cleancache import Cleancache
 from allocator.cma import CmaArea
 from allocator.device import Buffer, Device
@@ -29,10 +29,13 @@ class Model:
 
     areas        by path of the region's node, in the order in which the kernel activates them
     default      the area of devices without one of their own, None when there is none
+    memory       None where only placements are wanted: no area lends its pages then, however large it is
     cleancache   None unless an area is guaranteed: nothing is set up then, and no hook costs anything
     """
 
-    def __init__(self, tree: Tree, verdict: Verdict, memory: PhysicalMemory, revision: Revision) -> None:
+    def __init__(
+        self, tree: Tree, verdict: Verdict, memory: PhysicalMemory | None, revision: Revision
+    ) -> None:
         self.tree = tree
         self.verdict = verdict
         self.memory = memory
@@ -163,6 +166,8 @@ class Model:
                 f"{region.path}: where the region will lie is not known: the tree declares no memory"
             )
         base_pfn, count = place.base >> PAGE_SHIFT, place.size >> PAGE_SHIFT
+        if self.memory is None:
+            return CarveOut(region.name, base_pfn, count)
         if not region.guaranteed:
             return CmaArea(region.name, base_pfn, count)
         if self.cleancache is None:
@@ -170,9 +175,13 @@ class Model:
         return GuaranteedArea(region.name, base_pfn, count, self.cleancache)
 
 
-def from_tree(tree: Tree, verdict: Verdict, memory: PhysicalMemory, revision: Revision = SAFE) -> Model:
-    """Set up all areas that `verdict` found in `tree`, with the cleancache's data in `memory`.
+def from_tree(
+    tree: Tree, verdict: Verdict, memory: PhysicalMemory | None, revision: Revision = SAFE
+) -> Model:
+    """Set up all areas that `verdict` found in `tree`, with the cleancache's data in `memory`; without memory
+    for their placements alone.
 
-    Raises AreaError when a region cannot be set up: not placed, or guaranteed and outside `memory`.
+    Raises AreaError when a region cannot be set up: not placed, too large, or guaranteed and
+    outside `memory`.
     """
     return Model(tree, verdict, memory, revision)

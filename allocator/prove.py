@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any, Final
 
+from allocator.area import PAGES_MAX
 from allocator.error import AllocatorError
 from allocator.prove_search import Allocate, Goal, Operation, Search, search
 from allocator.robson import confinement, robson
@@ -34,6 +35,8 @@ MEMORY_BYTES: Final = 1 << 29
 """What a search may use."""
 BUFFERS_MAX: Final = 100_000
 """Sets with more buffers are refused."""
+KINDS_MAX: Final = 256
+"""Sets with more kinds of buffers are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +160,11 @@ def decide(
     scale = _Scale.of(problem)
 
     blocks = sum(demand.count for demand in problem.demands)
+    ends = confinement(scale.kinds, scale.offset)
 
     def look(goal: Goal) -> Search:
-        if blocks > SEARCHABLE:
+        # The search keeps places as 32-bit numbers; none lies above its end.
+        if blocks > SEARCHABLE or max(ends) >= 1 << 31:
             return Search(False, [size for _count, size, _align in scale.kinds], None, 0)
         kinds = [(*kind, limit) for kind, limit in zip(scale.kinds, scale.limits, strict=True)]
         return search(
@@ -171,7 +176,6 @@ def decide(
             progress=progress,
         )
 
-    ends = confinement(scale.kinds, scale.offset)
     bounded = all(end <= limit for end, limit in zip(ends, scale.limits, strict=True))
     worst = look(Goal.FILLED)
     needed = max(problem.total, *scale.end_pages(problem, worst.highest))
@@ -274,9 +278,10 @@ class _Scale:
 
 
 def _sane(problem: Problem) -> None:
-    if not problem.demands or not 0 < problem.pages < 1 << 30:
+    if not problem.demands or not 0 < problem.pages <= PAGES_MAX:
         raise ProblemError(
-            f"{problem.area}: nothing to decide about {problem.pages} pages: declare buffers and an area"
+            f"{problem.area}: nothing to decide about {len(problem.demands)} kinds of buffers in "
+            f"{problem.pages} pages: declare buffers and an area of 1 to {PAGES_MAX} pages"
         )
     for demand in problem.demands:
         if demand.count < 1 or not 0 < demand.pages < 1 << 30 or not 0 <= demand.align <= 20:
@@ -287,6 +292,10 @@ def _sane(problem: Problem) -> None:
     if (buffers := sum(demand.count for demand in problem.demands)) > BUFFERS_MAX:
         raise ProblemError(
             f"{problem.area}: {buffers} buffers are too many to decide about: the most is {BUFFERS_MAX}"
+        )
+    if (kinds := len(problem.demands)) > KINDS_MAX:
+        raise ProblemError(
+            f"{problem.area}: {kinds} kinds of buffers are too many to decide about: the most is {KINDS_MAX}"
         )
 
 
@@ -309,6 +318,7 @@ def play(problem: Problem, calls: Sequence[Call]) -> list[Call] | None:
     """
     runs = Runs(problem.pages)
     held: dict[tuple[int, int], int] = {}
+    count = [0] * len(problem.demands)
     made: list[Call] = []
     for call in calls:
         demand, key = problem.demands[call.demand], (call.demand, call.number)
@@ -316,9 +326,10 @@ def play(problem: Problem, calls: Sequence[Call]) -> list[Call] | None:
             if key not in held:
                 return None
             bit = held.pop(key)
+            count[call.demand] -= 1
             runs.clear(bit, demand.pages)
         else:
-            if key in held or sum(kind == call.demand for kind, _number in held) == demand.count:
+            if key in held or count[call.demand] == demand.count:
                 return None
             mask = (1 << demand.align) - 1
             bit = runs.find(demand.pages, mask, problem.base_pfn & mask)
@@ -326,6 +337,7 @@ def play(problem: Problem, calls: Sequence[Call]) -> list[Call] | None:
                 return [*made, Call(False, *key, None)]
             runs.mark(bit, demand.pages)
             held[key] = bit
+            count[call.demand] += 1
         made.append(Call(call.release, *key, problem.base_pfn + bit))
     return None
 

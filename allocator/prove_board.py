@@ -15,12 +15,10 @@ The area and the device's reach follow from the tree, by the kernel's rules.
 
 from __future__ import annotations
 
-import numpy as np
-
 from allocator.area import ContiguousArea
 from allocator.device import Device
 from allocator.error import AllocatorError
-from allocator.memory import PAGE_SHIFT, PAGE_SIZE, PhysicalMemory
+from allocator.memory import PAGE_SHIFT, PAGE_SIZE
 from allocator.model import CMA_ALIGNMENT, Model, from_tree
 from allocator.prove import Demand, Problem
 from dts import Node, Tree, Verdict
@@ -41,7 +39,7 @@ def problems(tree: Tree, verdict: Verdict) -> tuple[list[Problem], list[str]]:
     Raises DeclarationError, AreaError when a device names an area that is none, dts.DtsError for a bad
     property.
     """
-    model = from_tree(tree, verdict, _memory(verdict))
+    model = from_tree(tree, verdict, memory=None)
     demands: dict[str, list[Demand]] = {}
     notes: list[str] = []
     for node in tree.walk():
@@ -113,15 +111,3 @@ def _limit(device: Device, area: ContiguousArea) -> int | None:
             pages = (window.cpu + window.size - base) >> PAGE_SHIFT
             return None if pages >= area.count else pages
     return 0
-
-
-def _memory(verdict: Verdict) -> PhysicalMemory:
-    """Memory just under the guaranteed regions; never touched, so it costs nothing."""
-    places = [
-        region.range
-        for region in verdict.regions.values()
-        if region.live and region.guaranteed and region.range
-    ]
-    base = min((place.base for place in places), default=0)
-    end = max((place.base + place.size for place in places), default=base + PAGE_SIZE)
-    return PhysicalMemory(np.zeros(end - base, np.uint8), base)

@@ -26,6 +26,7 @@ from allocator.error import AllocatorError
 __all__ = ["CertificateError", "check"]
 
 NUMBER_MAX = 1 << 30
+ALIGN_MAX = 20
 
 Blocks = tuple[tuple[int, ...], ...]
 """Start of each held buffer, by kind, ascending."""
@@ -46,7 +47,7 @@ class _Claim:
             self.base = int(problem["base_pfn"])
             self.pages = int(problem["pages"])
             self.demands = [
-                (int(each["count"]), int(each["pages"]), 1 << min(int(each["align"]), 64), each["limit"])
+                (int(each["count"]), int(each["pages"]), 1 << _order(each["align"]), each["limit"])
                 for each in problem["demands"]
             ]
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -80,6 +81,15 @@ class _Claim:
     def places(self, kind: int, begin: int, end: int) -> int:
         """How many such units lie in [begin, end)."""
         return max(0, -(-(end - self.place(kind, begin)) // max(1, self.demands[kind][2] // self.unit)))
+
+
+def _order(given: Any) -> int:
+    order = int(given)
+    if not 0 <= order <= ALIGN_MAX:
+        raise CertificateError(
+            f"the certificate speaks of alignment order {order}: expected 0 to {ALIGN_MAX}"
+        )
+    return order
 
 
 def check(certificate: dict[str, Any]) -> None:

@@ -142,9 +142,10 @@ def visit(
     states: Table, table: Ints, origins: Table, entries: Table, counters: Longs, new: Ints, origin: Ints
 ) -> bool:
     """Note configuration `new` with its `origin`; False when the arrays are full."""
-    code = 1469598103934665603
+    code = 0
     for k in range(len(new)):
-        code = ((code ^ (int(new[k]) + 2)) * 1099511628211) & 0x3FFF_FFFF_FFFF_FFFF
+        # No product may reach 2^63: Numba's integers do not wrap.
+        code = ((code ^ (int(new[k]) + 2)) & 0xFFFF_FFFF) * 0x61C8_8647
         code ^= code >> 29
     if origin[COST] >= COSTS:
         return False

@@ -1,26 +1,34 @@
 """Worst-case bounds for first fit: how far up can a buffer ever be placed?
 
-Two bounds, both proven for every order of allocation and release; the smaller one counts.
+Two bounds, both proven for every order of allocation and release. `confinement` is what proofs rest on;
+`robson` is for comparison.
 
 `robson` is the published one. J. M. Robson, "Worst case fragmentation of first fit and best fit storage
 allocation strategies", The Computer Journal 20 (1977); in the form of D. E. Knuth, *The Art of Computer
 Programming*, volume 1, section 2.5, exercise 43: with at most n units held at any time, in buffers of at
 most m units, first fit never needs more than H_m n / ln 2 units, where H_m = 1 + 1/2 + ... + 1/m. It knows
-neither counts nor alignment.
+neither counts nor alignment, so it says nothing about buffers that are aligned.
 
 `confinement` uses the declared counts and alignments. When first fit puts a buffer of size s, alignment a,
 at page p, each of the p/a aligned places below p was blocked by a held buffer. A held buffer of size t
 blocks at most `blocked(s, a, t, ...)` places, and buffers that end at or below E block no place at or above
 E, so that a group of them blocks at most ceil(E/a) places, however many they are. Ends E that satisfy these
 inequalities for every kind hold forever, by induction over the placements: the first one that broke them
-would have been made among buffers that keep them. `confinement` finds the smallest such ends.
+would have been made among buffers that keep them. `confinement` finds the smallest such ends, or, when that
+takes too long, those that let every buffer block all it can at once.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Final
 
 __all__ = ["blocked", "confinement", "reached", "robson"]
+
+
+WORK_MAX: Final = 1 << 19
+"""Pairs of kinds that are looked at for the smallest ends: some seconds."""
+ENDLESS: Final = 1 << 80
 
 
 def robson(total: int, largest: int) -> int:
@@ -61,8 +69,10 @@ def confinement(kinds: list[tuple[int, int, int]], offset: int = 0) -> list[int]
     `offset` is the absolute number of the area's first unit, as far as alignment needs it.
     """
     ends = [0] * len(kinds)
-    while True:
+    for _ in range(WORK_MAX // len(kinds) ** 2):
         after = [max(end, reached(kinds, offset, ends, kind)) for kind, end in enumerate(ends)]
         if after == ends:
             return ends
         ends = after
+    # Below the smallest ends no number holds; without ends all that counts is what buffers can block at most.
+    return [reached(kinds, offset, [ENDLESS] * len(kinds), kind) for kind in range(len(kinds))]

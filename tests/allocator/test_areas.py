@@ -183,3 +183,70 @@ def test_overlapping_areas_are_refused() -> None:
         GuaranteedArea("b", BASE + 1, 1, area.cleancache)
     with pytest.raises(AreaError, match="'c' of 1 pages at pfn 0x0 lies outside memory"):
         GuaranteedArea("c", 0, 1, area.cleancache)
+
+
+@pytest.mark.parametrize(
+    ("base_pfn", "count", "message"),
+    [
+        (5, 0, "area 'gcma' of 0 pages at pfn 0x5 is empty or misplaced"),
+        (-1, 4, "area 'gcma' of 4 pages at pfn -0x1 is empty or misplaced"),
+        (0, 1 << 60, "area 'gcma' of 1152921504606846976 pages is too large: the most is 67108864 (256 GiB)"),
+    ],
+)
+def test_areas_that_cannot_be(base_pfn: int, count: int, message: str) -> None:
+    with pytest.raises(AreaError, match=f"^{re.escape(message)}$"):
+        CarveOut("gcma", base_pfn, count)
+
+
+class Reluctant(CarveOut):
+    """An area whose places below a pfn are busy; keeps the places that were tried."""
+
+    def __init__(self, busy_below: int) -> None:
+        super().__init__("gcma", BASE, COUNT)
+        self.busy_below = busy_below
+        self.tried: list[int] = []
+
+    def _claim(self, pfn: int, count: int) -> int:
+        self.tried.append(pfn)
+        return 16 if pfn < self.busy_below else 0
+
+
+def test_a_busy_place_sends_the_search_a_whole_alignment_on() -> None:
+    area = Reluctant(0x120)
+    assert area.cma_alloc(3, align=3) == 0x120
+    assert area.tried == [0x108, 0x110, 0x118, 0x120]
+    assert area.available_count == COUNT - 3
+    assert area.sysfs()["alloc_pages_fail"] == 0
+
+
+def test_more_than_is_available_is_not_searched_for() -> None:
+    """`cma_alloc` compares with available_count first: v2's books may say less than the bitmap has."""
+    area = CarveOut("gcma", BASE, COUNT)
+    area.available_count = 3
+    with pytest.raises(CmaAllocError):
+        area.cma_alloc(4)
+    assert area.cma_alloc(3) == BASE
+
+
+@pytest.mark.parametrize(("pfn", "count"), [(BASE - 1, 1), (BASE + COUNT - 1, 2), (BASE, 0), (BASE + 4, -4)])
+def test_unchecked_releases_outside_the_area_change_nothing(pfn: int, count: int) -> None:
+    area = CarveOut("gcma", BASE, COUNT, checked=False)
+    area.cma_alloc(8)
+    before = area.sysfs()
+    assert not area.cma_release(pfn, count)
+    assert area.sysfs() == before
+    assert area.runs.taken() == 8
+
+
+def test_references_need_a_page_that_is_handed_out() -> None:
+    area = guaranteed()
+    pfn = area.cma_alloc(1)
+    for outside in (BASE - 1, BASE + COUNT, pfn + 1):
+        with pytest.raises(AreaError, match=f"page {outside:#x} is not handed out"):
+            area.get_page(outside)
+    with pytest.raises(AreaError, match=f"page {pfn:#x} has no extra reference to drop"):
+        area.put_page(pfn)
+    area.get_page(pfn)
+    area.put_page(pfn)
+    with pytest.raises(AreaError, match="has no extra reference"):
+        area.put_page(pfn)

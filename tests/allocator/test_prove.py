@@ -2,13 +2,14 @@
 
 import itertools
 import random
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from allocator.prove import Demand, Method, Outcome, Problem, decide, play
+from allocator.prove import Demand, Method, Outcome, Problem, ProblemError, decide, play
 from allocator.prove_check import CertificateError, check
 from allocator.robson import confinement, robson
 
@@ -228,3 +229,67 @@ def test_bounds_hold_and_are_below_the_published_one():
         assert proof.needed_pages <= max(confinement(kinds))
         plain = [(c, s, 1) for c, s, _a in kinds]
         assert max(confinement(plain)) <= robson(sum(c * s for c, s, _ in plain), max(s for _, s, _ in plain))
+
+
+def test_ends_that_take_too_long_are_replaced_by_larger_ones_that_hold(monkeypatch):
+    """What is found without the time for the smallest ends is larger, and the checker accepts it."""
+    kinds = [(2, 3, 0), (3, 8, 0), (4, 1, 0)]
+    smallest = confinement([(count, size, 1) for count, size, _align in kinds])
+    monkeypatch.setattr("allocator.robson.WORK_MAX", 2 * len(kinds) ** 2)
+    proof = decide(problem(1000, kinds), seconds=0.1, states_max=100)
+    assert proof.method is Method.BOUND
+    ends = proof.certificate["ends"]
+    assert all(larger >= end for larger, end in zip(ends, smallest, strict=True))
+    assert ends != smallest
+    check(proof.certificate)
+
+
+def test_many_buffers_are_played_one_by_one():
+    """More than any search sees; what fails is all of them at once."""
+    proof = decide(problem(150_000, [(90_000, 2, 0), (2, 1, 0)]), seconds=1)
+    assert proof.outcome is Outcome.CAN_FAIL
+    assert len(proof.counter_example) == 75_001
+    assert proof.needed_pages >= 180_002
+
+
+def test_places_beyond_32_bits_are_left_to_the_bound():
+    """The search keeps places as 32-bit numbers, which would wrap around."""
+    proof = decide(problem(1 << 20, [(6, (1 << 29) + 1, 0), (1, 1, 0)]), seconds=1)
+    assert (proof.outcome, proof.visited) == (Outcome.CAN_FAIL, 0)
+    assert proof.needed_pages == 6 * ((1 << 29) + 1) + 1
+
+
+@pytest.mark.parametrize(
+    ("pages", "kinds", "message"),
+    [
+        (0, [(1, 1, 0)], "pool: nothing to decide about 1 kinds of buffers in 0 pages"),
+        (1 << 27, [(1, 1, 0)], "declare buffers and an area of 1 to 67108864 pages"),
+        (8, [], "pool: nothing to decide about 0 kinds of buffers in 8 pages"),
+        (8, [(0, 1, 0)], "pool: 0 buffers 'k0' of 1 pages, alignment order 0, make no sense"),
+        (8, [(1, 0, 0)], "1 buffers 'k0' of 0 pages, alignment order 0, make no sense"),
+        (8, [(1, 1, 21)], "1 buffers 'k0' of 1 pages, alignment order 21, make no sense"),
+        (8, [(1, 1, -1)], "alignment order -1, make no sense"),
+        (8, [(100_001, 1, 0)], "pool: 100001 buffers are too many to decide about: the most is 100000"),
+        (8, [(1, 1, 0)] * 257, "pool: 257 kinds of buffers are too many to decide about: the most is 256"),
+    ],
+)
+def test_problems_that_make_no_sense(pages, kinds, message):
+    with pytest.raises(ProblemError, match=re.escape(message)):
+        decide(problem(pages, kinds))
+
+
+def test_a_reach_within_the_area_binds_the_checker_too():
+    held = Problem("pool", 0, 16, (Demand("low", 1, 2, 0, limit=16), Demand("any", 2, 3, 0)))
+    certificate = decide(held).certificate
+    check(certificate)
+    certificate["problem"]["demands"][0]["limit"] = 4
+    with pytest.raises(CertificateError, match="lies outside its room"):
+        check(certificate)
+
+
+@pytest.mark.parametrize("order", [21, 64, 1 << 40])
+def test_the_checker_refuses_orders_that_it_would_have_to_cut(order):
+    certificate = decide(problem(40, [(2, 1, 0), (2, 3, 0)])).certificate
+    certificate["problem"]["demands"][0]["align"] = order
+    with pytest.raises(CertificateError, match=f"alignment order {order}: expected 0 to 20"):
+        check(certificate)
