@@ -124,3 +124,28 @@ def test_a_devices_page_cannot_be_used_nor_an_unused_one_pinned() -> None:
         area.settle(BASE + COUNT, Tenant.ANONYMOUS)
     with pytest.raises(AreaError, match=f"page {pfn + 1:#x} is not in use"):
         area.pin(pfn + 1)
+
+
+def test_a_pin_outlives_a_change_of_use_and_not_its_end() -> None:
+    area = CmaArea("cma", BASE, COUNT)
+    area.settle(BASE, Tenant.CLEAN_FILE)
+    area.pin(BASE)
+    area.settle(BASE, Tenant.DIRTY_FILE)
+    assert area.cma_alloc(1) == BASE + 1
+    area.leave(BASE)
+    assert area.tenant(BASE) is None
+    area.settle(BASE, Tenant.ANONYMOUS)
+    assert area.cma_alloc(1) == BASE
+
+
+def test_pages_outside_the_area_are_nobodys() -> None:
+    area = filled(Tenant.ANONYMOUS)
+    area.pin(BASE, COUNT)
+    for outside in (BASE - 1, BASE + COUNT):
+        assert area.tenant(outside) is None
+        area.unpin(outside)
+        area.leave(outside)
+        with pytest.raises(AreaError, match="is a device's or of another area"):
+            area.settle(outside, Tenant.ANONYMOUS)
+    with pytest.raises(CmaAllocError):
+        area.cma_alloc(1)

@@ -173,3 +173,59 @@ def test_a_region_outside_memory(tmp_path: Path) -> None:
     tree = build(tmp_path, SOURCE).tree
     with pytest.raises(AreaError, match=r"'pool@1000000' cannot be set up: pool .* lies outside memory"):
         from_tree(tree, dts.examine(tree), PhysicalMemory(np.zeros(PAGE_SIZE, np.uint8)))
+
+
+WINDOWS = """
+/dts-v1/;
+/ {
+    #address-cells = <1>; #size-cells = <1>;
+    memory@0 { device_type = "memory"; reg = <0x0 0x40000000>; };
+    reserved-memory {
+        #address-cells = <1>; #size-cells = <1>; ranges;
+        still: still@1000000 { compatible = "shared-dma-pool"; reusable; reg = <0x1000000 0x400000>; };
+        moving: moving { compatible = "shared-dma-pool"; reusable; size = <0x400000>;
+                         alloc-ranges = <0x8000000 0x8000000>; };
+    };
+    soc {
+        compatible = "simple-bus"; #address-cells = <1>; #size-cells = <1>; ranges;
+        dma-ranges = <0x80000000 0x10000000 0x1000000>, <0xc0000000 0x20000000 0x1000000>;
+        two { memory-region = <&moving>, <&still>; };
+    };
+    alone { };
+};
+"""
+
+
+def test_dynamic_areas_come_first_and_the_first_region_counts(tmp_path: Path) -> None:
+    model = build(tmp_path, WINDOWS)
+    assert list(model.areas) == ["/reserved-memory/moving", "/reserved-memory/still@1000000"]
+    assert model.area_of("/soc/two") is model.areas["/reserved-memory/moving"]
+
+
+@pytest.mark.parametrize(
+    ("address", "size", "bus"),
+    [(0x10000000, 1, 0x80000000), (0x20000010, 0xFFFFF0, 0xC0000010), (0x10FFFFFF, 1, 0x80FFFFFF)],
+)
+def test_each_window_has_its_own_offset(tmp_path: Path, address: int, size: int, bus: int) -> None:
+    assert build(tmp_path, WINDOWS).check_reach("/soc/two", address, size) == bus
+
+
+def test_between_the_windows_is_out_of_reach(tmp_path: Path) -> None:
+    model = build(tmp_path, WINDOWS)
+    for address in (0x11000000, 0x10FFFFFF, 0x0FFFFFFF):
+        with pytest.raises(ReachError, match="lies outside what the device's DMA reaches"):
+            model.check_reach("/soc/two", address, 2)
+
+
+def test_no_region_and_no_default_area(tmp_path: Path) -> None:
+    with pytest.raises(
+        AreaError, match=r"/alone: the device has no memory-region and there is no linux,cma-default area"
+    ):
+        build(tmp_path, WINDOWS).dma_alloc("/alone", MIB)
+
+
+def test_placements_need_no_memory(tmp_path: Path) -> None:
+    tree = build(tmp_path, SOURCE).tree
+    model = from_tree(tree, dts.examine(tree), None)
+    assert model.cleancache is None
+    assert model.dma_alloc("/soc/camera", MIB).pfn == 0x1000
