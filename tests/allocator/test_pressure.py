@@ -146,3 +146,41 @@ def test_readahead_reads_no_page_twice(order: range) -> None:
     for index in order:
         system.read(fs, inode, index)
     assert system.page_cache.traffic.disk_reads == FILE_PAGES
+
+
+def test_what_the_rest_paid_is_counted() -> None:
+    """More anonymous memory than there is goes to swap and comes back; a request beyond the area fails."""
+    system = machine("cma")
+    assert system.request(AREA + 1) is None
+    assert (system.rest.failed, system.rest.requests_ns) == (1, [])
+    pages = MEMORY + AREA + 40
+    for number in range(pages):
+        system.touch(number)
+    assert (system.rest.swapped_out, system.rest.swapped_in) == (40, 0)
+    system.touch(0)
+    assert (system.rest.swapped_out, system.rest.swapped_in) == (41, 1)
+
+
+def test_a_released_buffer_is_lent_again() -> None:
+    system = machine("cma")
+    pfn = system.request(AREA)
+    assert pfn == 0
+    system.release(pfn, AREA)
+    for number in range(MEMORY + AREA):
+        system.touch(number)
+    assert system.rest.swapped_out == 0
+
+
+def test_the_time_of_a_request_knows_what_was_dropped() -> None:
+    system = machine("gcma")
+    first = system.request(BUFFER_PAGES)
+    assert first is not None
+    system.release(first, BUFFER_PAGES)
+    cache = system.page_cache.cleancache
+    assert cache is not None
+    fs = cache.add_fs()
+    cache.put_pages(fs, 1, range(AREA), np.zeros(AREA * PAGE_SIZE, np.uint8))
+    system.request(BUFFER_PAGES)
+    empty, full = system.rest.requests_ns
+    assert full > empty
+    assert cache.counters.recalled == BUFFER_PAGES
