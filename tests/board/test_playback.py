@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from allocator import Buffer
-from allocator.trace import ALLOC, DROP, EVICT, FILL, FREE, READ
+from allocator.trace import ALLOC, DROP, EVICT, FILL, FREE, READ, WRITE
 from board import Board, Playback, Recording, Verdict
 from board.controlblock import BLOCK_BYTES, chain, check, cpu_address
 from board.error import DiedError
@@ -226,12 +226,12 @@ def test_a_revision_that_keeps_what_has_ended(hosts: Callable[..., Any], small: 
 def test_what_is_left_out_is_said(board: StandIn) -> None:
     verdict = play(
         board, (READ, 0, 0, 0), (ALLOC, 0, 4, 2), (ALLOC, 0, 4, 2), (FREE, 9, 0, 0), (READ, 0, 1, 0),
-        skipped={"comments": 3, "events sched_switch": 2},
+        (WRITE, 0, 1, 0), skipped={"comments": 3, "events sched_switch": 2},
     )  # fmt: skip
     assert verdict.outcome is Outcome.PASSED
     assert verdict.message.partition("; left out: ")[2] == (
         "2 reads, for want of a page cache, 1 requests for buffers that are held already, "
-        "1 releases of buffers that are not held, 2 events sched_switch"
+        "1 releases of buffers that are not held, 1 writes, for want of a page cache, 2 events sched_switch"
     )
 
 
