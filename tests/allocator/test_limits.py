@@ -17,6 +17,7 @@ from allocator import (
     from_tree,
 )
 from allocator.invariant import check_area, check_cleancache
+from allocator.limits import Limits
 
 MIB = 1 << 20
 SOURCE = """
@@ -153,3 +154,10 @@ def test_huge_pages_come_from_the_area_while_the_cache_is_full(tmp_path: Path) -
         area.cma_alloc(512, 9)
     area.cma_release(small, 1)
     assert area.cma_alloc(512, 9) == small
+
+
+def test_a_buffer_may_end_at_a_boundary_and_must_be_aligned() -> None:
+    limits = Limits(alignment=0x2000, boundary=0x10000)
+    assert limits.complaint(dts.Range(0x8000, 0x8000)) is None
+    assert limits.complaint(dts.Range(0x8000, 0x8001)) == "crosses a multiple of 0x10000"
+    assert limits.complaint(dts.Range(0x9000, 0x1000)) == "is not aligned to 0x2000"

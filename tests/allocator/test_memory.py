@@ -115,3 +115,9 @@ def test_data_must_be_contiguous_bytes(data: np.ndarray) -> None:
     for act in (memory().read_pages, memory().write_pages):
         with pytest.raises(PageError, match="2 pages are 8192 contiguous bytes, got shape"):
             act(np.array([BASE, BASE + 1], np.int64), data)
+
+
+def test_a_turn_and_a_hole_end_a_run() -> None:
+    found = np.zeros((9, 3), np.int64)
+    assert cut(np.array([5, 4, 5, 6, 3, -1, 0], np.int64), 0, 9, found) == 4
+    assert found[:4].tolist() == [[0, 5, -2], [2, 5, 2], [4, 3, 1], [6, 0, 1]]
