@@ -132,7 +132,7 @@ sys.exit(main(["test", "board.dts"]))
 
 def test_a_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", "a\x1b[31m\x7f\u202eb"]) == 2
-    assert capsys.readouterr().err == "gcma replay: a\\x1b[31m\\x7f\\x202eb: No such file or directory\n"
+    assert capsys.readouterr().err.startswith("gcma replay: a\\x1b[31m\\x7f\\x202eb: no such file, ")
 
 
 @pytest.mark.parametrize(
