@@ -27,6 +27,8 @@ __all__ = ["CertificateError", "check"]
 
 NUMBER_MAX = 1 << 30
 ALIGN_MAX = 20
+STEPS_MAX = 1 << 24
+"""Of a check of ends, which goes through one period of the alignments of each two kinds."""
 
 Blocks = tuple[tuple[int, ...], ...]
 """Start of each held buffer, by kind, ascending."""
@@ -112,6 +114,13 @@ def _check_ends(claim: _Claim, ends: list[int]) -> None:
     """
     if len(ends) != len(claim.kinds):
         raise CertificateError(f"{len(claim.kinds)} kinds need as many ends, got {len(ends)}")
+    aligns = [align for _count, _size, align in claim.kinds]
+    steps = sum(max(kind, other) // other for kind in aligns for other in aligns)
+    if steps > STEPS_MAX:
+        raise CertificateError(
+            f"the certificate takes {steps} steps to check, the most is {STEPS_MAX}: its alignments differ "
+            "too much"
+        )
     for kind, (_count, size, _align) in enumerate(claim.kinds):
         if ends[kind] > claim.limits[kind]:
             raise CertificateError(f"the end of kind {kind} lies outside its room")

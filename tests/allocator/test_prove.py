@@ -293,3 +293,15 @@ def test_the_checker_refuses_orders_that_it_would_have_to_cut(order):
     certificate["problem"]["demands"][0]["align"] = order
     with pytest.raises(CertificateError, match=f"alignment order {order}: expected 0 to 20"):
         check(certificate)
+
+
+def test_the_checker_refuses_what_would_take_it_forever():
+    certificate = decide(problem(40, [(2, 1, 0), (2, 3, 0)])).certificate
+    small, large = certificate["problem"]["demands"]
+    certificate["problem"]["demands"] = [small] * 8 + [{**large, "align": 20}] * 8
+    certificate["ends"] *= 8
+    with pytest.raises(CertificateError) as caught:
+        check(certificate)
+    assert str(caught.value) == (
+        "the certificate takes 67109056 steps to check, the most is 16777216: its alignments differ too much"
+    )
