@@ -77,7 +77,7 @@ class CmaArea(ContiguousArea):
         """
         bit = pfn - self.base_pfn
         with self.lock:
-            if not self.holds(pfn, count) or self.runs.find(count, start=bit) != bit:
+            if not self.holds(pfn, count) or not self._lendable(bit, count):
                 raise AreaError(
                     f"area {self.name}: a page of [{pfn:#x}, {pfn + count:#x}) is a device's "
                     "or of another area: use free ones"
@@ -122,6 +122,12 @@ class CmaArea(ContiguousArea):
         with self.lock:
             self._events[REQUESTS] += 1
             return super().cma_alloc(count, align)
+
+    def _lendable(self, bit: int, count: int) -> bool:
+        """Whether no device has any of the pages. A claim under way has marked its range; what is still in
+        use there is nobody else's yet.
+        """
+        return self.runs.find(count, start=bit) == bit or bool(self._tenants[bit : bit + count].all())
 
     def _claim(self, pfn: int, count: int) -> int:
         """Empty the range as far as it goes; what has moved when it turns out busy stays moved."""

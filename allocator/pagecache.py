@@ -235,12 +235,18 @@ class PageCache:
     def writeback(self, inode: Inode) -> None:
         """Bring the dirty pages of a file to disk."""
         for folio in inode.each_folio():
-            if folio.dirty:
-                folio.dirty = False
-                for at, content in enumerate(folio.content):
-                    if folio.index + at < inode.file.size:
-                        inode.file.blocks[folio.index + at] = int.from_bytes(content[:8], "little")
-                        self.traffic.disk_writes += 1
+            self.writeback_folio(folio)
+
+    def writeback_folio(self, folio: Folio) -> None:
+        """Bring a folio to disk if it is dirty, as far as its file goes."""
+        if not folio.dirty:
+            return
+        folio.dirty = False
+        file = folio.inode.file
+        for index, content in enumerate(folio.content, folio.index):
+            if index < file.size:
+                file.blocks[index] = int.from_bytes(content[:8], "little")
+                self.traffic.disk_writes += 1
 
     def direct_write(self, fs: Filesystem, inode: Inode, index: int, version: int) -> None:
         """Write one page to disk past the page cache, whose copy is written back and dropped

@@ -121,8 +121,10 @@ class System:
         self._ordinary = 0
         self._lent: dict[Page, int] = {}
         self._lodger: dict[int, Page] = {}
-        # What was freed last is used first.
-        self._free_lent = list(range(area.base_pfn + area.count - 1, area.base_pfn - 1, -1))
+        # Pages of the area that nobody has. What was freed last is used first.
+        self._free_lent: dict[int, None] = {}
+        self._lend(area.base_pfn, area.count)
+        self._dirty: dict[Folio, None] = {}
         self._windows: dict[Inode, tuple[int, int]] = {}
         if isinstance(area, CmaArea):
             area.clear = self._make_way
@@ -162,9 +164,10 @@ class System:
             self.page_cache.write(inode, index, version)
         folio = inode.folios[index]
         self._settle(folio)
-        dirty = sum(each.dirty for each in inode.folios.values())
-        if dirty > DIRTY_SHARE * self.memory_pages:
-            self._clean(inode)
+        self._dirty[folio] = None
+        if len(self._dirty) > DIRTY_SHARE * self.memory_pages:
+            for each in list(self._dirty):
+                self._clean(each)
 
     def touch(self, number: int) -> None:
         """Use a page of anonymous memory."""
@@ -187,6 +190,8 @@ class System:
         except CmaAllocError:
             self.rest.failed += 1
             return None
+        for page in range(pfn, pfn + count):
+            self._free_lent.pop(page, None)
         spent = self._events(count) - before
         self.rest.requests_ns.append(self._costs.time_ns(spent))
         return pfn
@@ -194,7 +199,7 @@ class System:
     def release(self, pfn: int, count: int) -> None:
         """A device gives its buffer back."""
         self.area.cma_release(pfn, count)
-        self._free_lent.extend(range(pfn + count - 1, pfn - 1, -1))
+        self._lend(pfn, count)
 
     # Who stays
 
@@ -249,17 +254,18 @@ class System:
 
     def _evict(self, folio: Folio) -> None:
         if folio.dirty:
-            self._clean(folio.inode)
+            for each in folio.inode.each_folio():
+                self._clean(each)
         self._age += 1
         self._shadows[folio.inode.file.ino, folio.index] = (self._age, folio.workingset)
         self._file.drop(folio)
         self._unplace(folio)
         self.page_cache.reclaim(self._fs[folio.inode], folio)
 
-    def _clean(self, inode: Inode) -> None:
-        self.page_cache.writeback(inode)
-        for folio in inode.each_folio():
-            self._settle(folio)
+    def _clean(self, folio: Folio) -> None:
+        self.page_cache.writeback_folio(folio)
+        self._dirty.pop(folio, None)
+        self._settle(folio)
 
     # Where pages lie
 
@@ -270,7 +276,7 @@ class System:
         lent = self._peek_lent()
         ordinary = self.memory_pages - self._ordinary
         if lent is not None and (ordinary == 0 or len(self._free_lent) > ordinary):
-            self._free_lent.pop()
+            del self._free_lent[lent]
             self._lent[page] = lent
             self._lodger[lent] = page
             self._settle(page)
@@ -285,7 +291,11 @@ class System:
         del self._lodger[pfn]
         if isinstance(self.area, CmaArea):
             self.area.leave(pfn)
-        self._free_lent.append(pfn)
+        self._lend(pfn)
+
+    def _lend(self, pfn: int, count: int = 1) -> None:
+        """Pages of the area are free, the lowest to be used first."""
+        self._free_lent |= dict.fromkeys(range(pfn + count - 1, pfn - 1, -1))
 
     def _settle(self, page: Page) -> None:
         """Tell the area what a page that it lends is used for."""
@@ -298,36 +308,36 @@ class System:
             self.area.settle(pfn, Tenant.DIRTY_FILE if page.dirty else Tenant.CLEAN_FILE)
 
     def _peek_lent(self) -> int | None:
-        """A free page of a CMA area, on top of the list; pages that a device took meanwhile are taken off."""
-        if not isinstance(self.area, CmaArea):
-            return None
-        while self._free_lent:
-            bit = self._free_lent[-1] - self.area.base_pfn
-            if self._free_lent[-1] not in self._lodger and self.area.runs.find(1, start=bit) == bit:
-                return self._free_lent[-1]
-            self._free_lent.pop()
-        return None
+        """The page of a CMA area to be lent next, if one is free."""
+        return next(reversed(self._free_lent), None) if isinstance(self.area, CmaArea) else None
 
     def _make_way(self, pfn: int, tenant: Tenant) -> bool:
         """Get a page out of the way of a CMA request: drop it, or move it to ordinary memory."""
         page = self._lodger[pfn]
         if tenant is Tenant.CLEAN_FILE and isinstance(page, Folio):
+            self._move_out(pfn)
             self._evict(page)
             return True
         for _ in range(self.memory_pages):
-            if self._ordinary < self.memory_pages:
+            if self._ordinary < self.memory_pages or pfn not in self._lodger:
                 break
             self._reclaim_one()
         if pfn not in self._lodger:
             return True
         if self._ordinary == self.memory_pages:
             return False
-        if isinstance(page, Folio) and page.dirty:
-            self._clean(page.inode)
-        del self._lodger[pfn]
-        del self._lent[page]
-        self._ordinary += 1
+        self._move_out(pfn)
+        if isinstance(page, Folio):
+            self._clean(page)
         return True
+
+    def _move_out(self, pfn: int) -> None:
+        """Count a page as ordinary memory's. What it was for the area stays: the claim that it is in the way
+        of counts it by that. Should the claim fail, its place is free.
+        """
+        del self._lent[self._lodger.pop(pfn)]
+        self._lend(pfn)
+        self._ordinary += 1
 
     def _events(self, granted: int) -> CmaEvents:
         """What requests did so far, with `granted` pages for a request that just succeeded, or 0."""

@@ -147,5 +147,8 @@ def test_pages_outside_the_area_are_nobodys() -> None:
         area.leave(outside)
         with pytest.raises(AreaError, match="is a device's or of another area"):
             area.settle(outside, Tenant.ANONYMOUS)
+    # Nor does a range that leaves the area unpin its part within, at either edge.
+    area.unpin(BASE + COUNT - 1, 2)
+    area.unpin(BASE - 4, COUNT + 2)
     with pytest.raises(CmaAllocError):
         area.cma_alloc(1)

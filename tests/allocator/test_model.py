@@ -229,3 +229,20 @@ def test_placements_need_no_memory(tmp_path: Path) -> None:
     model = from_tree(tree, dts.examine(tree), None)
     assert model.cleancache is None
     assert model.dma_alloc("/soc/camera", MIB).pfn == 0x1000
+
+
+def test_a_region_without_a_place_is_refused(tmp_path: Path) -> None:
+    """A dynamic region needs to know where memory is; this tree has no memory node (a loader adds it)."""
+    source = """
+    /dts-v1/;
+    / {
+        #address-cells = <1>; #size-cells = <1>;
+        reserved-memory {
+            #address-cells = <1>; #size-cells = <1>; ranges;
+            pool { compatible = "shared-dma-pool"; reusable; guaranteed; size = <0x400000>; };
+        };
+    };
+    """
+    message = "/reserved-memory/pool: where the region will lie is not known: the tree declares no memory"
+    with pytest.raises(AreaError, match=f"^{re.escape(message)}$"):
+        build(tmp_path, source)
