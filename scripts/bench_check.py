@@ -41,13 +41,8 @@ def in_turns(*works: Callable[[], object], rounds: int = ROUNDS) -> list[float]:
 
 
 def run(*words: str | Path) -> None:
-    subprocess.run(
-        [str(word) for word in words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        timeout=60,
-        check=False,
-    )
+    # Captured, because a wait with a deadline alone looks only now and then.
+    subprocess.run([str(word) for word in words], capture_output=True, timeout=60, check=False)
 
 
 def by_libfdt(data: bytes) -> int:

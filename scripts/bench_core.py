@@ -387,7 +387,8 @@ def starts() -> Iterator[dict[str, object]]:
 
     def seconds(*arguments: str) -> float:
         begin = time.perf_counter()
-        subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=False, timeout=60)
+        # Captured, because a wait with a deadline alone looks only now and then.
+        subprocess.run([sys.executable, *arguments], capture_output=True, check=False, timeout=60)
         return time.perf_counter() - begin
 
     with tempfile.TemporaryDirectory() as folder:
