@@ -28,6 +28,7 @@ from allocator.frames import (
     lookup,
 )  # fmt: skip
 from allocator.steps import (
+    MAX_INDEX,
     enter,
     hit,
     invalidate,
@@ -230,5 +231,5 @@ def write(
 @compiled
 def drop(store_: Store, file: int, index: int, count: int) -> None:
     """Pages of a file end."""
-    last = index + count - 1 if count else (1 << 52) - 1
+    last = index + count - 1 if count else MAX_INDEX - 1
     invalidate_range(*store_, file, index, last)

@@ -54,7 +54,6 @@ OPS: Final = ("read", "fill", "evict", "drop", "alloc", "free", "write")
 BLOCK: Final = 1 << 16
 """Events in a block, at most: 2.5 MiB."""
 PAGES_MAX: Final = 1 << 30
-INDEX_MAX: Final = 1 << 52
 ALIGN_MAX: Final = 20
 TIME_MAX: Final = 1 << 62
 """146 years, so that no sum of times overflows."""

@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from allocator.compiled import Rows
+from allocator.steps import MAX_INDEX
 from allocator.trace import (
     ALIGN_MAX,
     ALLOC,
@@ -26,7 +27,6 @@ from allocator.trace import (
     COLUMNS,
     DROP,
     FREE,
-    INDEX_MAX,
     NUMBERS_MAX,
     OP,
     PAGES_MAX,
@@ -131,8 +131,8 @@ class CompactTrace(Trace):
         wrong = (op < 0) | (op > self._last_op) | (a < 0) | (a >= NUMBERS_MAX) | (b < 0) | (c < 0)
         wrong |= (time < 0) | (time > TIME_MAX)
         wrong |= alloc & ((b < 1) | (b > PAGES_MAX) | (c > ALIGN_MAX))
-        wrong |= ~buffers & (b >= INDEX_MAX)
-        wrong |= (op == DROP) & (c >= INDEX_MAX) | (op == WRITE) & (c > 1)
+        wrong |= ~buffers & (b >= MAX_INDEX)
+        wrong |= (op == DROP) & (c >= MAX_INDEX) | (op == WRITE) & (c > 1)
         if wrong.any():
             first = int(np.flatnonzero(wrong)[0])
             raise self.fail(where, f"event {first + 1} makes no sense: {block[first].tolist()}")

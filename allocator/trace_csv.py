@@ -10,7 +10,8 @@ import csv
 from collections.abc import Iterator
 
 from allocator.compiled import Rows
-from allocator.trace import BLOCK, INDEX_MAX, READ, WRITE, Numbers, Trace, TraceError, rows
+from allocator.steps import MAX_INDEX
+from allocator.trace import BLOCK, READ, WRITE, Numbers, Trace, TraceError, rows
 
 __all__ = ["CsvTrace"]
 
@@ -66,8 +67,8 @@ class CsvTrace(Trace):
         if wanted is not None:
             return (time, op, 0, objects.of(row[at[wanted]]), 0)
         index = row[at["index"]].strip()
-        if not index.isdecimal() or not int(index[:20]) < INDEX_MAX or len(index) > 20:
-            raise ValueError(f"index {index[:40]!r} is no number below {INDEX_MAX}")
+        if not index.isdecimal() or not int(index[:20]) < MAX_INDEX or len(index) > 20:
+            raise ValueError(f"index {index[:40]!r} is no number below {MAX_INDEX}")
         return (time, op, objects.of(row[at["file"]]), int(index), 0)
 
 

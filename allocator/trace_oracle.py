@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from allocator.compiled import Rows
+from allocator.steps import MAX_INDEX
 from allocator.trace import BLOCK, COLUMNS, OP, READ, TIME, A, B, Trace
 
 __all__ = ["RECORD", "OracleTrace", "plausible"]
@@ -43,6 +44,5 @@ class OracleTrace(Trace):
             block = np.zeros((len(found), COLUMNS), np.int64)
             block[:, TIME] = found["time"].astype(np.int64) * 1_000_000_000
             block[:, OP] = READ
-            block[:, A] = found["id"] >> np.uint64(52)
-            block[:, B] = found["id"] & np.uint64((1 << 52) - 1)
+            block[:, A], block[:, B] = np.divmod(found["id"], np.uint64(MAX_INDEX))
             yield block

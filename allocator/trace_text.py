@@ -14,6 +14,7 @@ from typing import BinaryIO, Final
 
 from allocator.compiled import Rows
 from allocator.recording import EVENTS, Recording, number
+from allocator.steps import MAX_INDEX
 from allocator.trace import (
     ALIGN_MAX,
     ALLOC,
@@ -21,7 +22,6 @@ from allocator.trace import (
     EVICT,
     FILL,
     FREE,
-    INDEX_MAX,
     PAGES_MAX,
     TIME_MAX,
     Numbers,
@@ -160,7 +160,7 @@ class TextTrace(Trace):
         offset = number(fields, b"ofs")
         order = number(fields, b"order") if b"order" in fields else 0
         index, count = offset >> PAGE_SHIFT, 1 << order if 0 <= order < 10 else 0
-        if not 0 <= index <= INDEX_MAX - count or not count:
+        if not 0 <= index <= MAX_INDEX - count or not count:
             raise ValueError(f"ofs={offset} order={order} is out of range")
         return self._files.of((words[1], words[3])), index, count
 

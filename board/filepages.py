@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 
 from allocator.cleancache import Cleancache
 from allocator.revision import Drop, LargeFolio
+from allocator.steps import MAX_INDEX
 from board.doorbell import Refusal, Reply, Request
 from board.tally import Tally
 from board.territory import Territory
 from guest.protocol import BATCH_PAGES, PAGE_BYTES, Change, Op
 
 INODE_BITS: Final = 32
-INDEX_LIMIT: Final = 1 << 52
-"""Page indexes lie below this: 2^64 bytes of file."""
 
 
 class FilePages:
@@ -89,8 +88,8 @@ class FilePages:
             raise Refusal(f"inode {inode:#x}: expected at most {INODE_BITS} bits")
         if not 0 < count <= BATCH_PAGES:
             raise Refusal(f"{count} pages in one request: expected 1 to {BATCH_PAGES}")
-        if index + count > INDEX_LIMIT:
-            raise Refusal(f"page index {index:#x}: a file has at most {INDEX_LIMIT:#x} pages")
+        if index + count > MAX_INDEX:
+            raise Refusal(f"page index {index:#x}: a file has at most {MAX_INDEX:#x} pages")
         if address % PAGE_BYTES:
             raise Refusal(f"pages at {address:#x}: expected a multiple of {PAGE_BYTES}")
         size = count * PAGE_BYTES
@@ -119,7 +118,7 @@ class FilePages:
             raise Refusal(
                 f"change {change}: expected one of {', '.join(f'{c.value} ({c.name})' for c in Change)}"
             )
-        if inode >> INODE_BITS or not 0 < count <= BATCH_PAGES or first + count > INDEX_LIMIT:
+        if inode >> INODE_BITS or not 0 < count <= BATCH_PAGES or first + count > MAX_INDEX:
             raise Refusal(
                 f"{count} pages from {first:#x} of inode {inode:#x}: expected 1 to {BATCH_PAGES} of a file"
             )

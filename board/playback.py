@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from allocator import AllocatorError, Buffer, CmaAllocError
 from allocator.compiled import Rows
+from allocator.steps import MAX_INDEX
 from allocator.trace import ALLOC, DROP, EVICT, FILL, FREE, OP, READ, TIME, WRITE, A
 from board.board import Board, Verdict
 from board.controlblock import copy
 from board.driver import FULL_CHANNEL, SOURCE, DmaDriver
 from board.error import RequestError
-from board.filepages import INDEX_LIMIT
 from board.recording import Recording
 from dts.range import size_text
 from guest import pattern
@@ -231,7 +231,7 @@ class Playback:
         return True
 
     def _drop(self, file: int, first: int, count: int) -> bool:
-        end = min(first + count, INDEX_LIMIT) if count else INDEX_LIMIT
+        end = min(first + count, MAX_INDEX) if count else MAX_INDEX
         self._board.files.change(Change.TRUNCATE, file, first, end - first)
         stored = self._stored.get(file, set())
         self._stored[file] = {index for index in stored if not first <= index < end}

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -170,7 +171,9 @@ def _known_errors() -> tuple[type[Exception], ...]:
 
 def _visible(text: str) -> str:
     """The text with its control characters escaped: a file's name and a guest's words may be anything."""
-    return "".join(each if each.isprintable() or each in "\n\t" else f"\\x{ord(each):02x}" for each in text)
+    from dts.report import printable
+
+    return re.sub(r"[^\n\t]+", lambda part: printable(part[0]), text)
 
 
 def _sentence(error: BaseException) -> str:

@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from allocator.compiled import Rows
     from allocator.recording import Recording
 
-TIME = 0  # the column of allocator.trace, which this module is too early to import
-
 
 class Events:
     """The blocks of events, to be iterated once. The name of a workload that is a file too is the file.
@@ -47,6 +45,8 @@ class Events:
             self._blocks = self._trace.blocks()
 
     def __iter__(self) -> "Iterator[Rows]":
+        from allocator.trace import TIME
+
         for block in self._blocks:
             if len(block):
                 self._time = int(block[-1, TIME])

@@ -21,7 +21,7 @@ from allocator.compiled import Ints, Longs, Rows, Table, Words, compiled
 from allocator.replay import PLACES, Kind, Machine, replay
 from allocator.runs import Runs, clear, find, mark
 from allocator.sizing import study
-from allocator.steps import enter, give, hit
+from allocator.steps import enter, give, hit, store_many
 from allocator.trace import ALLOC, FREE, READ
 from allocator.trace_oracle import RECORD
 
@@ -332,9 +332,7 @@ def takes() -> Iterator[dict[str, object]]:
         times = []
         for _ in range(ROUNDS):
             key = clean._key(fs, 1, 0)
-            from allocator import steps
-
-            steps.store_many(clean.frames, clean.table, clean.inodes, clean.counts, key, wanted, True, pfns)
+            store_many(clean.frames, clean.table, clean.inodes, clean.counts, key, wanted, True, pfns)
             low = int(pfns.min())
             begin = time.process_time()
             clean.get_folio(area.pool, low, 16_384)
